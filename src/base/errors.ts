@@ -1,0 +1,62 @@
+/**
+ * The one error class, and the table of its codes.
+ *
+ * A `SwarmError` has a `code` to match on, a `message` that names the thing and the way out, and a
+ * `cause` to dig into. The table is the source of docs/errors.md; a test holds the two together in both
+ * directions. What a verifier finds in a log is a value (`verify/finding.ts`), never one of these.
+ */
+
+/** Every code a `SwarmError` can carry, with what it means. */
+export const errorCodes = {
+  USAGE: 'A command or function was called with arguments it does not take.',
+  SUBJECT_INVALID: 'A subject or subject pattern does not fit the grammar of docs/format.md, section 2.',
+  PAYLOAD_INVALID: 'A payload cannot be sent: it is not JSON-serialisable, or over 64 MiB.',
+  RECORD_INVALID: 'A record was asked for that the format does not allow.',
+
+  KEY_MISSING: 'No signing key was found where one is needed.',
+  KEY_MALFORMED: 'A key is not 32 bytes in canonical base64.',
+  KEY_MISMATCH: 'The public key of a pair does not belong to its secret key.',
+  KEY_EXISTS: 'A key pair is already there, and was not overwritten.',
+  ENV_FILE: 'The file with the keys cannot be read or written.',
+  KEYRING_MISSING: 'No keyring was found where one is needed.',
+  KEYRING_INVALID: 'The keyring is not valid JSON, or not a valid keyring.',
+  KEYRING_CONFLICT: 'The keyring already has that name or key.',
+
+  LOG_OPEN: 'A log cannot be opened or read.',
+  LOG_WRITE_FAILED: 'A write or fsync failed; the log accepts nothing more until it is reopened.',
+  LOG_CLOSED: 'The log was closed before the record could be written.',
+
+  SERVER_NOT_FOUND: 'No nats-server 2.10 or newer was found, and none could be fetched.',
+  SERVER_START: 'The local nats-server did not start.',
+
+  BUS_UNREACHABLE: 'No NATS server answers at the address given.',
+  BUS_AUTH: 'The NATS server refused the credentials.',
+  BUS_NO_JETSTREAM: 'The NATS server or account has JetStream switched off.',
+  BUS_STREAM_DIFFERS: 'The stream exists with another configuration than the swarm needs.',
+  BUS_CLOCK: "This machine's clock is too far from the broker's: every message would be stale.",
+  BUS_PAYLOAD_TOO_LARGE: 'The message is larger than the NATS server accepts.',
+  BUS_PERMISSION: 'The NATS server does not permit this client that subject.',
+  BUS_REFUSED: 'The stream refused the message.',
+  BUS_UNCONFIRMED: 'The broker did not confirm a message in time; it may or may not have it.',
+  BUS_CONSUMER: 'The durable consumer cannot be created or read.',
+  BUS_CLOSED: 'The connection was closed.',
+
+  PUBLISH_NOT_PERMITTED: 'The keyring does not let this agent publish on that subject.',
+} as const;
+
+export type ErrorCode = keyof typeof errorCodes;
+
+export class SwarmError extends Error {
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'SwarmError';
+    this.code = code;
+  }
+}
+
+/** Returns the message of anything thrown, for use inside another message. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}

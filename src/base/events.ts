@@ -1,0 +1,38 @@
+/**
+ * What happened, for whoever wants to know: typed `node:diagnostics_channel` channels.
+ *
+ * A lower layer says what it did; metrics, progress and the command's notes subscribe. Publishing on a
+ * channel that nobody listens to costs a property read.
+ */
+import { channel } from 'node:diagnostics_channel';
+
+export interface EventChannel<Event> {
+  readonly name: string;
+  publish(event: Event): void;
+  /** Calls `listener` for each event until the returned function is called. */
+  subscribe(listener: (event: Event) => void): () => void;
+}
+
+function eventChannel<Event extends object>(name: string): EventChannel<Event> {
+  const events = channel(name);
+  return {
+    name,
+    publish(event) {
+      if (events.hasSubscribers) events.publish(event);
+    },
+    subscribe(listener) {
+      const onMessage = (message: unknown): void => listener(message as Event);
+      events.subscribe(onMessage);
+      return () => void events.unsubscribe(onMessage);
+    },
+  };
+}
+
+/** A flush is on disk. */
+export const logFlushed: EventChannel<{ records: number; bytes: number; file: string }> =
+  eventChannel('can-swarm:log:flushed');
+/** The connection to the broker changed, or said something a person should know. */
+export const busStatus: EventChannel<{
+  status: 'connected' | 'disconnected' | 'reconnected' | 'warning';
+  detail: string;
+}> = eventChannel('can-swarm:bus:status');
