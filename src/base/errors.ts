@@ -31,7 +31,11 @@ export const errorCodes = {
 
   BUS_UNREACHABLE: 'No NATS server answers at the address given.',
   BUS_AUTH: 'The NATS server refused the credentials.',
+  BUS_CREDENTIALS: 'The NATS credentials file cannot be read.',
+  BUS_TLS: 'The TLS connection to the NATS server failed.',
+  BUS_TOO_OLD: 'The NATS server is older than 2.10.',
   BUS_NO_JETSTREAM: 'The NATS server or account has JetStream switched off.',
+  BUS_STREAM: 'The stream cannot be created or read.',
   BUS_STREAM_DIFFERS: 'The stream exists with another configuration than the swarm needs.',
   BUS_CLOCK: "This machine's clock is too far from the broker's: every message would be stale.",
   BUS_PAYLOAD_TOO_LARGE: 'The message is larger than the NATS server accepts.',
