@@ -19,6 +19,7 @@ export const errorCodes = {
   KEY_EXISTS: 'A key pair is already there, and was not overwritten.',
   ENV_FILE: 'The file with the keys cannot be read or written.',
   KEYRING_MISSING: 'No keyring was found where one is needed.',
+  KEYRING_FILE: 'The keyring cannot be read or written.',
   KEYRING_INVALID: 'The keyring is not valid JSON, or not a valid keyring.',
   KEYRING_CONFLICT: 'The keyring already has that name or key.',
 
