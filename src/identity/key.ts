@@ -17,7 +17,6 @@ export type PublicKey = Brand<string, 'PublicKey'>;
 /** What a further key may be derived for, so that no two purposes share one (docs/format.md, section 4). */
 export type KeyPurpose = 'can-swarm/checkpoint/v1' | 'can-swarm/nkey/v1';
 
-const printed: typeof inspect.custom = inspect.custom; // what console.log and util.inspect ask for
 const seedBytes = 32;
 const publicKeyBytes = 32;
 const secretKeyBytes = 64; // as libsodium keeps it: seed ‖ public key
@@ -113,8 +112,9 @@ export class SigningKey {
     return `SigningKey(${this.publicKey})`;
   }
 
-  [printed](): string {
-    return this.toString();
+  static {
+    // For console.log and util.inspect, which show no private members today: not to depend on that.
+    Object.defineProperty(SigningKey.prototype, inspect.custom, { value: SigningKey.prototype.toString });
   }
 }
 

@@ -1,0 +1,129 @@
+/**
+ * Changing the keyring: pure functions from one `Keyring` to the next, and the one way to change its file.
+ *
+ * `updateKeyring` reads, changes and writes under the lock of `<path>.lock`, so that of many at once none
+ * loses another's entry; the file is replaced whole. A key, once in, is never dropped by adding: its old
+ * records must go on verifying, so a new key stands beside it.
+ */
+import { realpath } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { makeFolderDurably, writeFileDurably } from '../base/durable.ts';
+import { messageOf, SwarmError } from '../base/errors.ts';
+import { type AgentEntry, Keyring, type KeyringKey, loadKeyring, printKeyring } from './keyring.ts';
+import { openLocked } from './locked-file.ts';
+
+/** A keyring without an agent. */
+export const emptyKeyring: Keyring = Keyring.from({ version: 1, agents: [] }, 'the empty keyring');
+
+export interface WithAgentOptions {
+  /** Put a new key beside the ones that an agent of this name has. @default false */
+  readonly rotate?: boolean;
+}
+
+/**
+ * Returns `keyring` with `entry` in it, and `keyring` itself if it is there already. Throws
+ * `KEYRING_CONFLICT` where the name has another key and `rotate` is not set, where a key is another agent's,
+ * and where the entry says otherwise than the keyring of what both have; `KEYRING_INVALID` for an entry that
+ * no keyring could hold.
+ */
+export function withAgent(keyring: Keyring, entry: AgentEntry, options: WithAgentOptions = {}): Keyring {
+  for (const { record } of entry.keys) {
+    const owner = keyring.find(record)?.agent.name;
+    if (owner !== undefined && owner !== entry.name) {
+      throw new SwarmError('KEYRING_CONFLICT', `the key ${record} is already that of ${owner}`);
+    }
+  }
+  const present = keyring.file.agents.find(({ name }) => name === entry.name);
+  if (present === undefined) return withEntries(keyring, [...keyring.file.agents, entry]);
+  if (entry.publish !== undefined && !sameJson(entry.publish, present.publish)) {
+    throw new SwarmError(
+      'KEYRING_CONFLICT',
+      `${entry.name} is already in the keyring with other rights to publish; change them in the file`,
+    );
+  }
+  const added = entry.keys.filter(({ record }) => !present.keys.some((key) => key.record === record));
+  if (added.length > 0 && options.rotate !== true) {
+    throw new SwarmError(
+      'KEYRING_CONFLICT',
+      `${entry.name} is already in the keyring with another key; if this is a new key of the same agent, --rotate puts it beside the old one`,
+    );
+  }
+  const kept = present.keys.map((key) => {
+    const again = entry.keys.find(({ record }) => record === key.record);
+    return again === undefined ? key : merged(entry.name, key, again);
+  });
+  const agent = { ...present, keys: [...kept, ...added] };
+  if (sameJson(agent, present)) return keyring;
+  return withEntries(
+    keyring,
+    keyring.file.agents.map((other) => (other === present ? agent : other)),
+  );
+}
+
+/** Returns `key` with what `again` adds to it. */
+function merged(name: string, key: KeyringKey, again: KeyringKey): KeyringKey {
+  for (const member of ['checkpoint', 'nkey', 'revoked'] as const) {
+    if (again[member] !== undefined && key[member] !== undefined && !sameJson(again[member], key[member])) {
+      throw new SwarmError(
+        'KEYRING_CONFLICT',
+        `${name} is already in the keyring with this key and another "${member}"; change it in the file`,
+      );
+    }
+  }
+  return { ...key, ...again };
+}
+
+/** Returns `keyring` without the agent of that name; throws `USAGE` where there is none. */
+export function withoutAgent(keyring: Keyring, name: string): Keyring {
+  const agents = keyring.file.agents.filter((agent) => agent.name !== name);
+  if (agents.length < keyring.file.agents.length) return withEntries(keyring, agents);
+  const names = keyring.agents.map((agent) => agent.name).join(', ') || 'nobody';
+  throw new SwarmError('USAGE', `no agent ${JSON.stringify(name)} in the keyring, which has: ${names}`);
+}
+
+function withEntries(keyring: Keyring, agents: readonly AgentEntry[]): Keyring {
+  return Keyring.from({ ...keyring.file, agents }, 'the keyring with this change');
+}
+
+function sameJson(one: unknown, other: unknown): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
+}
+
+/** Writes `keyring` to `path`, mode 0644, whole and durably; throws `KEYRING_FILE`. */
+export async function saveKeyring(path: string, keyring: Keyring): Promise<void> {
+  try {
+    await makeFolderDurably(dirname(path));
+    const file = await realpath(path).catch(() => path); // a link stays a link, and leads to the new file
+    await writeFileDurably(file, printKeyring(keyring), { mode: 0o644 });
+  } catch (cause) {
+    throw new SwarmError('KEYRING_FILE', `cannot write the keyring ${path}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/**
+ * Replaces the keyring in the file at `path`, an empty one where there is none, by what `change` makes of it,
+ * and returns that; a `change` that returns its argument writes nothing. Throws what `change` throws,
+ * `KEYRING_FILE` and `KEYRING_INVALID`.
+ */
+export async function updateKeyring(path: string, change: (keyring: Keyring) => Keyring): Promise<Keyring> {
+  await using _lock = await lockOf(path);
+  const before = await loadKeyring(path)
+    .then(({ keyring }) => keyring)
+    .catch((thrown: unknown) => {
+      if (thrown instanceof SwarmError && thrown.code === 'KEYRING_MISSING') return emptyKeyring;
+      throw thrown;
+    });
+  const after = change(before);
+  if (after !== before) await saveKeyring(path, after);
+  return after;
+}
+
+async function lockOf(path: string): Promise<AsyncDisposable> {
+  try {
+    await makeFolderDurably(dirname(path));
+    const file = await realpath(path).catch(() => path); // one lock for the file, whichever link leads to it
+    return await openLocked(`${file}.lock`, 'a+');
+  } catch (cause) {
+    throw new SwarmError('KEYRING_FILE', `cannot lock the keyring ${path}: ${messageOf(cause)}`, { cause });
+  }
+}
