@@ -36,3 +36,6 @@ export const busStatus: EventChannel<{
   status: 'connected' | 'disconnected' | 'reconnected' | 'warning';
   detail: string;
 }> = eventChannel('can-swarm:bus:status');
+/** A message was refused: it is on the log as BUS.REJECT and reached no handler. */
+export const messageRefused: EventChannel<{ subject: string; reason: string; detail: string; seq: number }> =
+  eventChannel('can-swarm:message:refused');

@@ -1,0 +1,54 @@
+/**
+ * Who we are and whom we know: our signing key, and the keys that count.
+ *
+ * A keyring that is there, or that somebody named, decides. Without one only our own key counts.
+ */
+import type { Sha256Hex } from '../base/encoding.ts';
+import { SwarmError } from '../base/errors.ts';
+import { identityFrom, loadIdentity } from '../identity/envfile.ts';
+import type { PublicKey, SigningKey } from '../identity/key.ts';
+import { Keyring, loadKeyring } from '../identity/keyring.ts';
+import type { Settings } from './settings.ts';
+
+export interface Identity {
+  readonly key: SigningKey;
+  /** What a person should know: a file with a secret that others can read. */
+  readonly warnings: readonly string[];
+}
+
+/** Returns our signing key; throws `KEY_MISSING`, `KEY_MALFORMED`, `KEY_MISMATCH`, `ENV_FILE`. */
+export async function loadKey({ envFile, envFileNamed, environment }: Settings): Promise<Identity> {
+  if (!envFileNamed && environment.SWARM_SIGNING_SK_B64) {
+    return { key: identityFrom(environment, 'the environment'), warnings: [] };
+  }
+  return await loadIdentity(envFile);
+}
+
+export interface KnownKeys {
+  readonly keyring: Keyring;
+  /** Where the keys come from, for people. */
+  readonly source: string;
+  /** Of the keyring file's bytes, if it is one. */
+  readonly sha256: Sha256Hex | undefined;
+}
+
+/** Returns the keyring's keys, or `undefined` where there is no keyring; throws if one was named and is missing. */
+export async function loadKnownKeys({
+  keyring: path,
+  keyringNamed,
+}: Settings): Promise<KnownKeys | undefined> {
+  try {
+    return { ...(await loadKeyring(path)), source: path };
+  } catch (error) {
+    if (!keyringNamed && error instanceof SwarmError && error.code === 'KEYRING_MISSING') return undefined;
+    throw error;
+  }
+}
+
+/** Returns a keyring in which one key, `ours`, may say everything. */
+export function keyringOfOne(ours: PublicKey, name = 'self'): Keyring {
+  return Keyring.from(
+    { version: 1, agents: [{ name, publish: ['>'], keys: [{ record: ours }] }] },
+    'our own key',
+  );
+}

@@ -1,0 +1,63 @@
+/**
+ * Where an agent's settings come from: what the caller says, else the env file that was named, else the
+ * environment, else `.env`, else the default. Files are read without touching `process.env`, so that several
+ * agents live in one folder.
+ */
+import { type EnvValues, readEnvFile } from '../identity/envfile.ts';
+
+export interface SettingSources {
+  /** The env file. @default `SWARM_ENV`, else `.env` */
+  readonly env?: string;
+  /** @default `NATS_URL`, else `nats://127.0.0.1:4222` */
+  readonly url?: string;
+  /** The path of a creds file. @default `NATS_CREDS`, else none */
+  readonly credentials?: string;
+  /** @default `SWARM_LOG`, else `logs/swarm.jsonl` */
+  readonly log?: string;
+  /** @default `SWARM_KEYRING`, else `swarm.keys.json` */
+  readonly keyring?: string;
+  /** @default `SWARM_STREAM`, else `THREADS` */
+  readonly stream?: string;
+  /** The swarm that is signed into every record and required of every message. @default `SWARM_NAME`, else the keyring's */
+  readonly swarm?: string;
+  /** Stands in for `process.env`. @default process.env */
+  readonly environment?: EnvValues;
+}
+
+export interface Settings {
+  readonly envFile: string;
+  /** Whether somebody named the env file; then it, and not the environment, holds the key. */
+  readonly envFileNamed: boolean;
+  readonly url: string;
+  readonly credentials: string | undefined;
+  readonly log: string;
+  readonly keyring: string;
+  /** Whether somebody named the keyring; if so, it must be there. */
+  readonly keyringNamed: boolean;
+  readonly stream: string;
+  readonly swarm: string | undefined;
+  readonly environment: EnvValues;
+}
+
+/** Returns the settings of an agent; throws `ENV_FILE` where an env file is there and cannot be read. */
+export async function readSettings(sources: SettingSources = {}): Promise<Settings> {
+  const environment = sources.environment ?? process.env;
+  const named = sources.env ?? (environment.SWARM_ENV || undefined);
+  const envFile = named ?? '.env';
+  const fromFile = await readEnvFile(envFile);
+  const present = Object.fromEntries(Object.entries(environment).filter(([, value]) => value));
+  const values: EnvValues = named === undefined ? { ...fromFile, ...present } : { ...present, ...fromFile };
+  const keyring = sources.keyring ?? values.SWARM_KEYRING;
+  return {
+    envFile,
+    envFileNamed: named !== undefined,
+    url: sources.url ?? values.NATS_URL ?? 'nats://127.0.0.1:4222',
+    credentials: sources.credentials ?? values.NATS_CREDS,
+    log: sources.log ?? values.SWARM_LOG ?? 'logs/swarm.jsonl',
+    keyring: keyring ?? 'swarm.keys.json',
+    keyringNamed: keyring !== undefined,
+    stream: sources.stream ?? values.SWARM_STREAM ?? 'THREADS',
+    swarm: sources.swarm ?? values.SWARM_NAME,
+    environment,
+  };
+}

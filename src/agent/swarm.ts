@@ -1,0 +1,253 @@
+/**
+ * `joinSwarm`: an agent's place in the swarm, with the promises of docs/architecture.md.
+ *
+ * Nothing is sent that is not on disk; nothing is heard that is not on disk; what reaches a handler was signed by a
+ * key that the keyring lets speak there. Opening order: keys, broker, log. Closing order: deliveries, publishes,
+ * connection, log.
+ */
+import { type Clock, systemClock } from '../base/clock.ts';
+import { SwarmError } from '../base/errors.ts';
+import { parsePattern, parseSubject } from '../base/subject.ts';
+import { type Bus, connectBus } from '../bus/connection.ts';
+import { openConsumer } from '../bus/consumer.ts';
+import { openPublisher, type Publisher } from '../bus/publisher.ts';
+import { ensureStream } from '../bus/stream.ts';
+import type { PublicKey, SigningKey } from '../identity/key.ts';
+import type { Agent, Keyring } from '../identity/keyring.ts';
+import { type LogWriter, openLog } from '../log/writer.ts';
+import { currentDelivery } from './causality.ts';
+import { type Handler, Handling, type HandlingOptions } from './handling.ts';
+import type { Message } from './message.ts';
+import { Outbox, type Published } from './outbox.ts';
+import { encodePayload } from './payload.ts';
+import { keyringOfOne, loadKey, loadKnownKeys } from './self.ts';
+import { readSettings, type SettingSources } from './settings.ts';
+import { Subscription } from './subscription.ts';
+
+export interface SwarmOptions extends SettingSources {
+  /** See `LogOptions`. @default 'fsync' */
+  readonly durability?: 'fsync' | 'os';
+  /** See `LogOptions`. @default 256 MiB */
+  readonly rotateBytes?: number;
+  /**
+   * For how long the broker knows a message's id again, in ms. Messages count for half of it. Every agent of a
+   * stream must say the same. @default 30000
+   */
+  readonly duplicateWindowMs?: number;
+  /** @default the system's */
+  readonly clock?: Clock;
+}
+
+export interface PublishOptions {
+  /** The message that led to this one. @default the one whose handler is running */
+  readonly cause?: Message;
+  /** Other messages that this one draws on. */
+  readonly refs?: readonly Message[];
+  /** A W3C traceparent of version 00. @default that of the cause, if it has one */
+  readonly trace?: string;
+  /** 1 to 8 short facts, signed with the message: content type, model, tenant. */
+  readonly meta?: Readonly<Record<string, string>>;
+}
+
+export interface SubscribeOptions {
+  /** The name under which the broker remembers what was acked: `[A-Za-z0-9_-]`, 1 to 64. */
+  readonly durable: string;
+  /** Where a new durable begins. @default 'all' */
+  readonly deliver?: 'all' | 'new';
+  /** How long the broker waits for an ack before it delivers again, in ms. @default 30000 */
+  readonly ackWaitMs?: number;
+  /** How many messages may be on the log ahead of whoever takes them. @default 256 */
+  readonly ahead?: number;
+}
+
+/** Joins the swarm: loads the keys, connects, sees to the stream, opens the log. Throws what each of them throws. */
+export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
+  const { clock = systemClock(), duplicateWindowMs = 30_000 } = options;
+  const settings = await readSettings(options);
+  const { key, warnings } = await loadKey(settings);
+  for (const warning of warnings) process.emitWarning(warning, { type: 'SwarmWarning' });
+  const keyring = (await loadKnownKeys(settings))?.keyring ?? keyringOfOne(key.publicKey);
+  const agent = keyring.find(key.publicKey)?.agent;
+  const swarm = settings.swarm ?? keyring.swarm;
+  const bus = await connectBus({
+    url: settings.url,
+    ...(settings.credentials !== undefined && { credentials: settings.credentials }),
+    ...(agent !== undefined && { name: agent.name }),
+  });
+  try {
+    const { duplicateWindowNs } = await ensureStream(bus, {
+      name: settings.stream,
+      duplicateWindowMs,
+      clock,
+    });
+    const log = await openLog(settings.log, {
+      key,
+      clock,
+      ...(swarm !== undefined && { swarm }),
+      ...(options.durability !== undefined && { durability: options.durability }),
+      ...(options.rotateBytes !== undefined && { rotateBytes: options.rotateBytes }),
+    });
+    const publisher = openPublisher(bus, { stream: settings.stream, clock });
+    const freshForNs = duplicateWindowNs / 2n;
+    return new Swarm({
+      key,
+      keyring,
+      agent,
+      swarm,
+      bus,
+      log,
+      publisher,
+      stream: settings.stream,
+      freshForNs,
+    });
+  } catch (error) {
+    await bus.close();
+    throw error;
+  }
+}
+
+interface SwarmParts {
+  readonly key: SigningKey;
+  readonly keyring: Keyring;
+  /** Who we are by the keyring; `undefined` if it does not hold our key. */
+  readonly agent: Agent | undefined;
+  readonly swarm: string | undefined;
+  readonly bus: Bus;
+  readonly log: LogWriter;
+  readonly publisher: Publisher;
+  readonly stream: string;
+  readonly freshForNs: bigint;
+}
+
+export class Swarm implements AsyncDisposable {
+  readonly #parts: SwarmParts;
+  readonly #outbox: Outbox;
+  readonly #open = new Set<Subscription | Handling>();
+  #closed: Promise<void> | undefined;
+
+  /** @internal Use `joinSwarm`. */
+  constructor(parts: SwarmParts) {
+    this.#parts = parts;
+    this.#outbox = new Outbox(parts);
+  }
+
+  /** Our name in the keyring; `undefined` if it does not hold our key. */
+  get name(): string | undefined {
+    return this.#parts.agent?.name;
+  }
+
+  get publicKey(): PublicKey {
+    return this.#parts.key.publicKey;
+  }
+
+  /** The path of the log. */
+  get log(): string {
+    return this.#parts.log.path;
+  }
+
+  /**
+   * Signs, logs and sends `payload`: any JSON value, or bytes. Resolves once the stream has it.
+   *
+   * Throws `SUBJECT_INVALID`, `PAYLOAD_INVALID`, `PUBLISH_NOT_PERMITTED` and `BUS_PAYLOAD_TOO_LARGE` before anything
+   * is logged; `LOG_WRITE_FAILED`; and where the broker refuses, after a BUS.UNSENT record, `BUS_REFUSED` or
+   * `BUS_PERMISSION`. `BUS_CLOSED` leaves it open whether the stream has it.
+   */
+  async publish(subject: string, payload: unknown, options: PublishOptions = {}): Promise<Published> {
+    const to = parseSubject(subject);
+    const bytes = encodePayload(payload);
+    this.#requirePermission(to);
+    const { maxPayload } = this.#parts.bus;
+    if (bytes.length > maxPayload) {
+      throw new SwarmError(
+        'BUS_PAYLOAD_TOO_LARGE',
+        `${to}: the payload is ${bytes.length} bytes, the server takes ${maxPayload}`,
+      );
+    }
+    const cause = options.cause?.delivery ?? currentDelivery();
+    const trace = options.trace ?? cause?.header.trace;
+    return await this.#outbox.send({
+      subject: to,
+      kind: 'BUS.PUBLISH',
+      payload: bytes,
+      cause: cause?.leaf,
+      refs: options.refs?.map(({ record }) => record.leaf),
+      trace,
+      meta: options.meta,
+    });
+  }
+
+  /**
+   * Subscribes to `filter` under a durable name. Iterate over what is returned: each message was verified, and its
+   * BUS.DELIVER is on disk, before it is seen. Ack each; what is not acked comes again.
+   */
+  subscribe(filter: string, options: SubscribeOptions): Subscription {
+    const { bus, keyring, swarm, freshForNs, log, stream } = this.#parts;
+    const { durable, deliver = 'all', ackWaitMs = 30_000, ahead = 256 } = options;
+    if (!/^[A-Za-z0-9_-]{1,64}$/.test(durable)) {
+      throw new SwarmError(
+        'USAGE',
+        `not a durable name: ${JSON.stringify(durable)} (1 to 64 letters, digits, _ and -)`,
+      );
+    }
+    const pattern = parsePattern(filter);
+    const subscription = new Subscription({
+      open: () => openConsumer(bus, { stream, durable, filter: pattern, deliver, ackWaitMs }),
+      receiver: { keyring, swarm, freshForNs },
+      log,
+      stream,
+      durable,
+      ahead,
+      ackWaitMs,
+    });
+    this.#open.add(subscription);
+    return subscription;
+  }
+
+  /**
+   * Subscribes with a handler: acks when it returns, and when it throws lets the message come again, later each time.
+   * What the handler publishes names the message it handles as its cause. Resolves once the durable is there.
+   */
+  async handle(
+    filter: string,
+    options: SubscribeOptions & HandlingOptions,
+    handler: Handler,
+  ): Promise<Handling> {
+    const subscription = this.subscribe(filter, options);
+    await subscription.ready();
+    const handling = new Handling(subscription, handler, options);
+    this.#open.delete(subscription);
+    this.#open.add(handling);
+    return handling;
+  }
+
+  /** Stops taking, finishes what handlers are at, waits for what is being sent, and leaves. */
+  close(): Promise<void> {
+    this.#closed ??= (async () => {
+      const { bus, log, publisher } = this.#parts;
+      await Promise.all([...this.#open].map((open) => open.stop()));
+      await publisher.close();
+      await bus.close();
+      await log.close();
+    })();
+    return this.#closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #requirePermission(subject: string): void {
+    const { agent, keyring, key } = this.#parts;
+    if (agent === undefined) {
+      throw new SwarmError(
+        'PUBLISH_NOT_PERMITTED',
+        `the keyring does not hold this agent's key ${key.publicKey}, so nobody would take its messages; add it with \`swarm keys add\``,
+      );
+    }
+    if (keyring.mayPublish(agent, subject)) return;
+    throw new SwarmError(
+      'PUBLISH_NOT_PERMITTED',
+      `the keyring does not let ${agent.name} publish on ${subject}, only on ${agent.publish.join(', ')}; widen it with \`swarm keys add LINE --publish PATTERN\``,
+    );
+  }
+}

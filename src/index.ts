@@ -1,0 +1,40 @@
+/**
+ * CAN Swarm: agents that talk over NATS JetStream, with every message signed, logged, and open to verification.
+ *
+ * `joinSwarm` is the door; the rest are its building blocks, for who needs one alone.
+ */
+
+export type { Handler, HandlingOptions } from './agent/handling.ts';
+export { Handling } from './agent/handling.ts';
+export type { Unauthenticated } from './agent/message.ts';
+export { Message } from './agent/message.ts';
+export type { Published } from './agent/outbox.ts';
+export type { SettingSources } from './agent/settings.ts';
+export { Subscription } from './agent/subscription.ts';
+export type { PublishOptions, SubscribeOptions, SwarmOptions } from './agent/swarm.ts';
+export { joinSwarm, Swarm } from './agent/swarm.ts';
+export type { Clock } from './base/clock.ts';
+export type { Sha256Hex } from './base/encoding.ts';
+export { sha256Hex } from './base/encoding.ts';
+export type { ErrorCode } from './base/errors.ts';
+export { errorCodes, SwarmError } from './base/errors.ts';
+export type { EventChannel } from './base/events.ts';
+export { busStatus, logFlushed, messageRefused } from './base/events.ts';
+export type { PublicKey } from './identity/key.ts';
+export { generateKey, parsePublicKey, SigningKey } from './identity/key.ts';
+export type { Agent } from './identity/keyring.ts';
+export { Keyring, loadKeyring, parseKeyring } from './identity/keyring.ts';
+export type { LogLine, Position, ReadOptions } from './log/reader.ts';
+export { readLog } from './log/reader.ts';
+export type { LogOptions } from './log/writer.ts';
+export { LogWriter, openLog } from './log/writer.ts';
+export type { Draft, Place } from './record/draft.ts';
+export type { Delivery, Header } from './record/header.ts';
+export type { Problem, Verified } from './record/line.ts';
+export { parseLine, printLine, verifyRecord } from './record/line.ts';
+export { signRecord } from './record/sign.ts';
+export type { SignedRecord } from './record/signed.ts';
+export type { Counts, Fault, Finding, FindingCode } from './verify/finding.ts';
+export { findingCodes } from './verify/finding.ts';
+export type { FileTree, LogReport, VerifyOptions } from './verify/verify.ts';
+export { verifyLog } from './verify/verify.ts';

@@ -1,0 +1,209 @@
+/**
+ * Reads a log line by line, across its segments, and on as it grows.
+ *
+ * What is read was written by someone else: nothing here is parsed or believed. Lines are the bytes between
+ * line feeds; blank ones are skipped but counted, so that numbers agree with an editor's. Memory is bounded by
+ * the longest line.
+ */
+import { fstatSync } from 'node:fs';
+import { type FileHandle, open, stat } from 'node:fs/promises';
+import { setTimeout as wait } from 'node:timers/promises';
+import { messageOf, SwarmError } from '../base/errors.ts';
+import { whileUnlocked } from './lock.ts';
+import { closedSegments } from './segment.ts';
+
+/** Where a line stands. */
+export interface Position {
+  readonly file: string;
+  /** Counted from 1, blank lines included. */
+  readonly line: number;
+  /** Bytes from the start of the file. */
+  readonly offset: number;
+}
+
+export interface LogLine {
+  readonly at: Position;
+  /** Without the LF. */
+  readonly bytes: Buffer;
+  /** False for what stands after the last LF while nobody is writing: a writer died there. */
+  readonly terminated: boolean;
+}
+
+export interface ReadOptions {
+  /** Go on waiting for more until `signal` is aborted. @default false */
+  readonly follow?: boolean;
+  /** Start after what the log holds now. @default false */
+  readonly fromEnd?: boolean;
+  readonly signal?: AbortSignal;
+}
+
+const LF = 0x0a;
+const chunkBytes = 1 << 20;
+const pollMs = 100;
+
+/**
+ * Yields the lines of the log at `path`, one by one. Nothing is checked: `verifyRecord` takes a line's bytes,
+ * `verifyLog` a whole log. See `readLines` for order, end and errors.
+ */
+export async function* readLog(path: string, options: ReadOptions = {}): AsyncGenerator<LogLine> {
+  for await (const lines of readLines(path, options)) yield* lines;
+}
+
+/**
+ * Yields the lines of the log at `path`, its closed segments first, in batches as they come off the disk.
+ *
+ * With `follow` the last batch is followed by what is written later, and the end is `signal`'s. Throws
+ * `LOG_OPEN` if there is no log, or a file of it cannot be read.
+ */
+export async function* readLines(path: string, options: ReadOptions = {}): AsyncGenerator<LogLine[]> {
+  const { follow = false, fromEnd = false, signal } = options;
+  const done = new Set<bigint>();
+  let skip = fromEnd;
+  for (;;) {
+    const segment = await nextSegment(path, done);
+    if (segment === undefined) {
+      if (!follow && done.size === 0) throw new SwarmError('LOG_OPEN', `there is no log at ${path}`);
+      skip = false;
+      if (!follow || !(await waited(signal))) return;
+      continue;
+    }
+    try {
+      const isLast = segment.file === path;
+      if (!skip || isLast) {
+        const from = skip ? (await segment.handle.stat()).size : 0;
+        yield* readSegment(segment, { path, from, follow: follow && isLast, signal });
+      }
+      if (isLast && (!follow || signal?.aborted === true)) return;
+      done.add(segment.inode);
+    } catch (cause) {
+      if (cause instanceof SwarmError) throw cause;
+      throw new SwarmError('LOG_OPEN', `cannot read ${segment.file}: ${messageOf(cause)}`, { cause });
+    } finally {
+      await segment.handle.close();
+    }
+  }
+}
+
+interface OpenSegment {
+  readonly file: string;
+  readonly handle: FileHandle;
+  readonly inode: bigint;
+}
+
+/**
+ * Opens the oldest segment that is not yet done. Segments are told apart by inode, since the growing one
+ * changes its name when it is closed; and it counts only if no other was closed before we had it open.
+ */
+async function nextSegment(path: string, done: ReadonlySet<bigint>): Promise<OpenSegment | undefined> {
+  for (;;) {
+    for (const file of listClosed(path)) {
+      const segment = await openToRead(file);
+      if (segment !== undefined && !done.has(segment.inode)) return segment;
+      await segment?.handle.close();
+    }
+    const growing = await openToRead(path);
+    const inodes = await Promise.all(
+      listClosed(path).map(async (file) => (await stat(file, { bigint: true })).ino),
+    );
+    if (inodes.every((inode) => done.has(inode) || inode === growing?.inode)) return growing;
+    await growing?.handle.close();
+  }
+}
+
+function listClosed(path: string): string[] {
+  try {
+    return closedSegments(path);
+  } catch (cause) {
+    throw new SwarmError('LOG_OPEN', `there is no log at ${path}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+async function openToRead(file: string): Promise<OpenSegment | undefined> {
+  try {
+    const handle = await open(file, 'r');
+    const facts = await handle.stat({ bigint: true });
+    if (facts.isFile()) return { file, handle, inode: facts.ino };
+    await handle.close();
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new SwarmError('LOG_OPEN', `cannot read the log ${file}: ${messageOf(cause)}`, { cause });
+  }
+  throw new SwarmError('LOG_OPEN', `cannot read the log ${file}: it is not a file`);
+}
+
+interface SegmentReading {
+  /** The log's path, under which the growing segment stands. */
+  readonly path: string;
+  /** Lines that end before this offset are counted, not yielded. */
+  readonly from: number;
+  readonly follow: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
+async function* readSegment(
+  { file, handle }: OpenSegment,
+  { path, from, follow, signal }: SegmentReading,
+): AsyncGenerator<LogLine[]> {
+  let line = 1;
+  let offset = 0; // of the first byte of `rest`, which is what was read of a line so far
+  let rest: Buffer[] = [];
+  let restBytes = 0;
+  let closed = false;
+  for (;;) {
+    const chunk = Buffer.allocUnsafe(chunkBytes); // a new one each time: the lines yielded are views of it
+    const { bytesRead } = await handle.read(chunk, 0, chunkBytes, offset + restBytes);
+    if (bytesRead > 0) {
+      const end = chunk.lastIndexOf(LF, bytesRead - 1) + 1;
+      if (end === 0) {
+        rest.push(chunk.subarray(0, bytesRead));
+        restBytes += bytesRead;
+        continue;
+      }
+      const whole = Buffer.concat([...rest, chunk.subarray(0, end)]);
+      const lines: LogLine[] = [];
+      let start = 0;
+      for (let lf = whole.indexOf(LF); lf !== -1; lf = whole.indexOf(LF, start)) {
+        if (lf > start && offset + lf >= from) {
+          lines.push({
+            at: { file, line, offset: offset + start },
+            bytes: whole.subarray(start, lf),
+            terminated: true,
+          });
+        }
+        line += 1;
+        start = lf + 1;
+      }
+      if (lines.length > 0) yield lines;
+      offset += whole.length;
+      rest = end < bytesRead ? [chunk.subarray(end, bytesRead)] : [];
+      restBytes = bytesRead - end;
+    } else if (follow && !closed) {
+      // Once another file stands at the path nothing more is written here; but a write may have come between
+      // our last read and the closing, hence one more round.
+      closed = await isClosed(handle, path);
+      if (!closed && !(await waited(signal))) return;
+    } else if (restBytes === 0) {
+      return;
+    } else if (await whileUnlocked(path, () => fstatSync(handle.fd).size === offset + restBytes)) {
+      // A tail without LF may be a write in progress: it is one only while somebody holds the lock.
+      yield [{ at: { file, line, offset }, bytes: Buffer.concat(rest), terminated: false }];
+      return;
+    }
+  }
+}
+
+async function isClosed(handle: FileHandle, path: string): Promise<boolean> {
+  const here = await handle.stat();
+  const there = await stat(path).catch(() => undefined);
+  return there?.ino !== here.ino;
+}
+
+/** Waits a moment; reports false if `signal` was aborted instead. */
+async function waited(signal: AbortSignal | undefined): Promise<boolean> {
+  try {
+    await wait(pollMs, undefined, signal === undefined ? {} : { signal });
+    return signal?.aborted !== true;
+  } catch {
+    return false;
+  }
+}

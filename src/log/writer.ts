@@ -1,0 +1,219 @@
+/**
+ * Appends signed records to a log. A resolved `append` is a fact: the record is on disk.
+ *
+ * Group commit: what is waiting when a flush ends is the next flush, and a flush is one signature, one turn
+ * of the log's lock, one `write` and one `fdatasync`. Several writers, of one process or many, may share a log
+ * (docs/format.md, section 1). Fail closed: after a failed or short write, or a failed fsync, nothing about the
+ * file's end is known any more, so the writer refuses everything until the log is opened again.
+ */
+import { fdatasync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { promisify } from 'node:util';
+import { type Clock, systemClock } from '../base/clock.ts';
+import { makeFolderDurably } from '../base/durable.ts';
+import { sha256Hex } from '../base/encoding.ts';
+import { messageOf, SwarmError } from '../base/errors.ts';
+import { logFlushed } from '../base/events.ts';
+import type { SigningKey } from '../identity/key.ts';
+import { checkDraft, checkSwarm, type Draft } from '../record/draft.ts';
+import { flushRecords } from '../record/flush.ts';
+import type { SignedRecord } from '../record/signed.ts';
+import { LogLock } from './lock.ts';
+import { ActiveSegment } from './segment.ts';
+import { type Author, beginSession, type Chain, composeFlush, type Flush } from './session.ts';
+
+export interface LogOptions {
+  /** Signs what is written. */
+  readonly key: SigningKey;
+  /** The swarm that every record is said in. @default none */
+  readonly swarm?: string;
+  /**
+   * When an append counts as done: `fsync`, once the disk has it; `os`, once the operating system has it, which
+   * survives a killed process but not a power cut. @default 'fsync'
+   */
+  readonly durability?: 'fsync' | 'os';
+  /** Start a new segment where a flush would grow the file past this many bytes. @default 256 MiB */
+  readonly rotateBytes?: number;
+  /** @default the system's */
+  readonly clock?: Clock;
+}
+
+const MiB = 1 << 20;
+const flushBytes = MiB;
+const LF = Buffer.from('\n');
+const sync = promisify(fdatasync);
+
+/** Opens the log at `path` for appending, making it and its folder if need be; throws `LOG_OPEN`. */
+export async function openLog(path: string, options: LogOptions): Promise<LogWriter> {
+  const { key, swarm, clock = systemClock(), durability = 'fsync', rotateBytes = 256 * MiB } = options;
+  if (swarm !== undefined) checkSwarm(swarm);
+  await makeFolderDurably(dirname(path)).catch((cause: unknown) => {
+    throw new SwarmError('LOG_OPEN', `cannot make the folder of the log ${path}: ${messageOf(cause)}`, {
+      cause,
+    });
+  });
+  let segment = ActiveSegment.open(path);
+  const lock = LogLock.open(path);
+  try {
+    const prev = await lock.hold(() => {
+      if (!segment.isCurrent()) {
+        segment.close();
+        segment = ActiveSegment.open(path);
+      }
+      return segment.lastLeaf();
+    });
+    return new LogWriter(
+      { segment, lock, author: { key, clock, swarm }, durability, rotateBytes },
+      beginSession(prev),
+    );
+  } catch (cause) {
+    segment.close();
+    lock.close();
+    throw new SwarmError('LOG_OPEN', `cannot open the log ${path}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+interface Waiting {
+  readonly draft: Draft;
+  resolve(record: SignedRecord): void;
+  reject(error: SwarmError): void;
+}
+
+interface LogParts {
+  segment: ActiveSegment;
+  readonly lock: LogLock;
+  readonly author: Author;
+  readonly durability: 'fsync' | 'os';
+  readonly rotateBytes: number;
+}
+
+export class LogWriter implements AsyncDisposable {
+  readonly #parts: LogParts;
+  #chain: Chain;
+  #waiting: Waiting[] = [];
+  #drained: Promise<void> | undefined;
+  #failure: SwarmError | undefined;
+  #closed: Promise<void> | undefined;
+
+  /** @internal Use `openLog`. */
+  constructor(parts: LogParts, chain: Chain) {
+    this.#parts = parts;
+    this.#chain = chain;
+  }
+
+  /** The path of the segment that grows. */
+  get path(): string {
+    return this.#parts.segment.path;
+  }
+
+  /**
+   * Resolves with the signed record once it is on disk.
+   *
+   * Records are written in the order of the calls. Throws `RECORD_INVALID` for a draft that the format does not
+   * allow, `LOG_WRITE_FAILED` where it or an earlier one could not be written, `LOG_CLOSED` after `close`.
+   */
+  append(draft: Draft): Promise<SignedRecord> {
+    return new Promise((resolve, reject) => {
+      checkDraft(draft);
+      if (this.#failure !== undefined) throw this.#failure;
+      if (this.#closed !== undefined) throw new SwarmError('LOG_CLOSED', `the log ${this.path} is closed`);
+      this.#waiting.push({ draft, resolve, reject });
+      // Invariant: whenever #waiting is not empty, a drain is running. #drain therefore clears #drained in the
+      // same turn as its last look at #waiting; clearing it in a `finally`, a microtask later, loses appends.
+      this.#drained ??= this.#drain();
+    });
+  }
+
+  /** Writes what is waiting, then closes the files. Never throws: who waits for an append hears of its failure. */
+  close(): Promise<void> {
+    this.#closed ??= (async () => {
+      await this.#drained;
+      this.#parts.segment.close();
+      this.#parts.lock.close();
+    })();
+    return this.#closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #drain(): Promise<void> {
+    await null; // appends of one turn share one flush
+    while (this.#waiting.length > 0) {
+      const batch = this.#takeBatch();
+      try {
+        const records = await this.#flush(batch.map(({ draft }) => draft));
+        for (const [index, record] of records.entries()) batch[index]?.resolve(record);
+      } catch (cause) {
+        const reason = messageOf(cause);
+        this.#failure = new SwarmError(
+          'LOG_WRITE_FAILED',
+          `cannot write the log ${this.path}: ${reason}; it accepts nothing more until it is opened again`,
+          { cause },
+        );
+        for (const waiting of [...batch, ...this.#waiting.splice(0)]) waiting.reject(this.#failure);
+      }
+    }
+    this.#drained = undefined;
+  }
+
+  /** Takes the oldest waiting, at least one, at most a flush's worth. */
+  #takeBatch(): Waiting[] {
+    let bytes = 0;
+    let count = 0;
+    for (const { draft } of this.#waiting) {
+      bytes += draft.payload?.length ?? 0;
+      if (count > 0 && (count === flushRecords || bytes > flushBytes)) break;
+      count += 1;
+    }
+    return this.#waiting.splice(0, count);
+  }
+
+  async #flush(drafts: readonly Draft[]): Promise<readonly SignedRecord[]> {
+    const expected = composeFlush(drafts, this.#chain, this.#parts.author); // outside the lock, where it nearly always serves
+    const written = await this.#parts.lock.hold(() => this.#write(drafts, expected));
+    if (this.#parts.durability === 'fsync') await sync(this.#parts.segment.fd);
+    this.#chain = written.chain;
+    logFlushed.publish({ records: written.records.length, bytes: written.bytes.length, file: this.path });
+    return written.records;
+  }
+
+  /** Writes one flush where the log ends now. Called under the lock. */
+  #write(drafts: readonly Draft[], expected: Flush): Flush {
+    const parts = this.#parts;
+    let chain = this.#chain;
+    let flush = expected;
+    const moveTo = (segment: ActiveSegment): void => {
+      parts.segment.close();
+      parts.segment = segment;
+      chain = beginSession(segment.lastLeaf()); // a session lives in one file
+      flush = composeFlush(drafts, chain, parts.author);
+    };
+    if (!parts.segment.isCurrent()) moveTo(ActiveSegment.open(this.path)); // another writer closed it
+    const { size, torn } = parts.segment.tail();
+    if (torn !== undefined) {
+      const recovery = composeFlush([recoveryOf(torn)], chain, parts.author);
+      flush = composeFlush(drafts, recovery.chain, parts.author);
+      writeWhole(parts.segment.fd, Buffer.concat([LF, recovery.bytes, flush.bytes]));
+      return flush;
+    }
+    if (size > 0 && size + flush.bytes.length > parts.rotateBytes) moveTo(parts.segment.rotate());
+    writeWhole(parts.segment.fd, flush.bytes);
+    return flush;
+  }
+}
+
+/** Writes `bytes` in one `write`. A short one, as a full disk makes them, is a failure: it tore the log. */
+function writeWhole(fd: number, bytes: Buffer): void {
+  const written = writeSync(fd, bytes);
+  if (written !== bytes.length) {
+    throw new Error(`only ${written} of ${bytes.length} bytes were written; is the disk full?`);
+  }
+}
+
+/** Returns the record that names what a killed writer left: docs/format.md, sections 1 and 3. */
+function recoveryOf(torn: Buffer): Draft {
+  const payload = Buffer.from(JSON.stringify({ bytes: torn.length, sha256: sha256Hex(torn) }));
+  return { subject: 'log.recover', kind: 'LOG.RECOVER', reason: 'torn', payload };
+}
