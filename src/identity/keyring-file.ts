@@ -109,7 +109,7 @@ const revocationSchema = z.union(
         .describe('How many records of that log still count.'),
     }),
   ],
-  { error: 'neither {"leaf": …} nor {"log": …, "size": …}' },
+  { error: 'neither {"leaf": 64 hex digits} nor {"log": origin, "size": whole number}' },
 );
 
 const keySchema = z.strictObject({
