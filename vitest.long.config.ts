@@ -1,0 +1,13 @@
+/** The tests that take minutes: crashes by the hundred, many agents, much data. One file at a time. */
+import { defineConfig } from 'vitest/config';
+
+const twentyMinutes = 20 * 60_000;
+
+export default defineConfig({
+  test: {
+    include: ['test/long/**/*.test.ts'],
+    testTimeout: twentyMinutes,
+    hookTimeout: twentyMinutes,
+    fileParallelism: false,
+  },
+});
