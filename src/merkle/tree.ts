@@ -17,15 +17,16 @@ input[0] = 1;
 const leftAt = 1;
 const rightAt = 1 + hashBytes;
 
+/** Returns the hash of `input`. */
 function hashInput(): string {
-  return hash('sha256', input, 'hex');
+  return hash('sha256', input, 'binary');
 }
 
 /** Returns the hash of the node above `left` and `right`. */
 export function hashNode(left: Uint8Array, right: Uint8Array): Buffer {
   input.set(left, leftAt);
   input.set(right, rightAt);
-  return Buffer.from(hashInput(), 'hex');
+  return Buffer.from(hashInput(), 'latin1');
 }
 
 /**
@@ -94,7 +95,7 @@ export function rootFromPath(
   if (!Number.isSafeInteger(index) || !Number.isSafeInteger(size) || index < 0 || index >= size)
     return undefined;
   if (leaf.length !== hashBytes) return undefined;
-  let hex: string | undefined; // of the node reached, once there was a step
+  let reached: string | undefined; // the node's hash, once there was a step
   let last = size - 1; // index of the level's last node
   for (const sibling of path) {
     if (sibling.length !== hashBytes) return undefined;
@@ -105,15 +106,15 @@ export function rootFromPath(
     }
     if (last === 0) return undefined; // this is the root, and there is path left
     const [nodeAt, siblingAt] = index % 2 === 1 ? [rightAt, leftAt] : [leftAt, rightAt];
-    if (hex === undefined) input.set(leaf, nodeAt);
-    else input.write(hex, nodeAt, 'hex');
+    if (reached === undefined) input.set(leaf, nodeAt);
+    else input.write(reached, nodeAt, 'latin1');
     input.set(sibling, siblingAt);
-    hex = hashInput();
+    reached = hashInput();
     index = Math.floor(index / 2);
     last = Math.floor(last / 2);
   }
   if (last !== 0) return undefined; // there is tree left
-  return hex === undefined ? Buffer.from(leaf) : Buffer.from(hex, 'hex');
+  return reached === undefined ? Buffer.from(leaf) : Buffer.from(reached, 'latin1');
 }
 
 /** The right border of a tree that grows: enough for its root, at 32 bytes for each level. */
