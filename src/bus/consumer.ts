@@ -1,0 +1,177 @@
+/**
+ * A consumer at the broker: its configuration as data, held against what exists, and created where missing.
+ *
+ * It hands out each message until it is acknowledged, without limit: a broker that gives up after some
+ * attempts does so silently, so giving up is the agent's business. A durable consumer keeps its place while
+ * nobody listens; one without a name is forgotten some minutes after its last listener.
+ */
+import { randomBytes } from 'node:crypto';
+import {
+  AckPolicy,
+  type ConsumerConfig,
+  type ConsumerInfo,
+  DeliverPolicy,
+  ReplayPolicy,
+} from '@nats-io/jetstream';
+import { messageOf, SwarmError } from '../base/errors.ts';
+import type { Bus } from './connection.ts';
+import { Deliveries } from './deliveries.ts';
+import { isPermissionRefused } from './requirements.ts';
+import { brokerCode, isStreamMissing } from './stream.ts';
+import { spokenDuration } from './time.ts';
+
+export interface ConsumerOptions {
+  readonly stream: string;
+  /** Its name, 1 to 64 of `[A-Za-z0-9_-]`; without one, the broker soon forgets it. */
+  readonly durable?: string;
+  /** Which subjects; several must not overlap. */
+  readonly filter: string | readonly string[];
+  /** From where a new consumer begins; one that exists goes on where it was. @default all */
+  readonly deliver?: 'all' | 'new';
+  /** A message not acknowledged for so long is handed out again. @default 30000 */
+  readonly ackWaitMs?: number;
+  /** Messages handed out and not acknowledged, at most, over all listeners. @default 1024 */
+  readonly maxAckPending?: number;
+  /**
+   * Messages kept here before they are asked for. They wait for this listener even while others are idle, so
+   * slow handlers that share a durable want 1. @default 256
+   */
+  readonly prefetch?: number;
+}
+
+const forgottenAfterMs = 300_000;
+
+/** Opens the consumer, creating it where missing; throws `BUS_CONSUMER`, `BUS_PERMISSION` or `USAGE`. */
+export async function openConsumer(bus: Bus, options: ConsumerOptions): Promise<Deliveries> {
+  const { stream, durable, prefetch = 256 } = options;
+  if (durable !== undefined && !/^[A-Za-z0-9_-]{1,64}$/.test(durable)) {
+    throw new SwarmError(
+      'USAGE',
+      `not a consumer name: ${JSON.stringify(durable)} (1 to 64 letters, digits, _ and -)`,
+    );
+  }
+  const config = consumerConfig(options);
+  const info = (await readConsumer(bus, stream, config.name)) ?? (await createConsumer(bus, stream, config));
+  const differences = consumerDifferences(config, info.config);
+  if (differences.length > 0) {
+    throw new SwarmError(
+      'BUS_CONSUMER',
+      `consumer ${config.name} of stream ${stream} exists otherwise: ${differences.join('; ')}. Use another name, or delete it (nats consumer rm ${stream} ${config.name})`,
+    );
+  }
+  return new Deliveries(bus, {
+    stream,
+    name: config.name,
+    isDurable: durable !== undefined,
+    prefetch: Math.max(1, Math.min(prefetch, options.maxAckPending ?? 1_024)),
+    ackWaitMs: (info.config.ack_wait ?? 30e9) / 1e6,
+    ackFloor: ackFloorOf(info),
+    read: () => readConsumer(bus, stream, config.name),
+    recreate: (ackFloor) => recreateConsumer(bus, stream, config, ackFloor),
+  });
+}
+
+type NamedConfig = Partial<ConsumerConfig> & { readonly name: string };
+
+/** Returns what nats-server is asked for. */
+function consumerConfig(options: ConsumerOptions): NamedConfig {
+  const { durable, filter, deliver = 'all', ackWaitMs = 30_000, maxAckPending = 1_024 } = options;
+  const filters = typeof filter === 'string' ? [filter] : filter;
+  const [only] = filters;
+  return {
+    ...(durable === undefined
+      ? { name: `swarm-${randomBytes(12).toString('hex')}`, inactive_threshold: forgottenAfterMs * 1e6 }
+      : { name: durable, durable_name: durable }),
+    ...(filters.length === 1 && only !== undefined
+      ? { filter_subject: only }
+      : { filter_subjects: [...filters] }),
+    deliver_policy: deliver === 'new' ? DeliverPolicy.New : DeliverPolicy.All,
+    ack_policy: AckPolicy.Explicit,
+    ack_wait: ackWaitMs * 1e6,
+    max_ack_pending: maxAckPending,
+    max_deliver: -1,
+    replay_policy: ReplayPolicy.Instant,
+  };
+}
+
+/** Returns each difference that matters, as `filter: thread.a.>, wanted thread.>`. Pure. */
+export function consumerDifferences(
+  wanted: Partial<ConsumerConfig>,
+  found: Partial<ConsumerConfig>,
+): readonly string[] {
+  const differences: string[] = [];
+  const differ = (field: string, is: string, want: string): void => {
+    if (is !== want) differences.push(`${field}: ${is}, wanted ${want}`);
+  };
+  const isLasting = wanted.durable_name !== undefined;
+  differ('filter', filtersOf(found), filtersOf(wanted));
+  differ('ack_policy', found.ack_policy ?? AckPolicy.None, AckPolicy.Explicit);
+  differ('kind', found.deliver_subject === undefined ? 'pull' : 'push', 'pull');
+  differ('max_deliver', (found.max_deliver ?? -1) > 0 ? String(found.max_deliver) : 'unlimited', 'unlimited');
+  differ('headers_only', found.headers_only === true ? 'on' : 'off', 'off');
+  if (isLasting) differ('inactive_threshold', spokenThreshold(found.inactive_threshold), 'none');
+  return differences;
+}
+
+function filtersOf({ filter_subject: one, filter_subjects: several }: Partial<ConsumerConfig>): string {
+  const filters = several ?? (one === undefined ? [] : [one]);
+  return filters.length === 0 ? '>' : filters.toSorted().join(' ');
+}
+
+function spokenThreshold(ns: number | undefined): string {
+  return ns === undefined || ns === 0 ? 'none' : spokenDuration(ns);
+}
+
+function ackFloorOf(info: ConsumerInfo): number {
+  return info.ack_floor.stream_seq;
+}
+
+async function readConsumer(bus: Bus, stream: string, name: string): Promise<ConsumerInfo | undefined> {
+  try {
+    return await bus.manager.consumers.info(stream, name);
+  } catch (thrown) {
+    if (brokerCode(thrown) === consumerNotFound) return undefined;
+    throw consumerFailure(`cannot read consumer ${name} of stream ${stream}`, thrown);
+  }
+}
+
+const consumerNotFound = 10014;
+const consumerExists: ReadonlySet<number | undefined> = new Set([10013, 10105, 10148]);
+
+async function createConsumer(bus: Bus, stream: string, config: NamedConfig): Promise<ConsumerInfo> {
+  try {
+    return await bus.manager.consumers.add(stream, config);
+  } catch (thrown) {
+    // Another process may have created it in this moment.
+    const info = consumerExists.has(brokerCode(thrown))
+      ? await readConsumer(bus, stream, config.name)
+      : undefined;
+    if (info !== undefined) return info;
+    throw consumerFailure(`cannot create consumer ${config.name} of stream ${stream}`, thrown);
+  }
+}
+
+/**
+ * Creates a lost consumer again, right after the last message of which everything before is known to be
+ * acknowledged: some messages come twice, none is left out. A stream that ends earlier has been lost too.
+ */
+async function recreateConsumer(
+  bus: Bus,
+  stream: string,
+  config: NamedConfig,
+  ackFloor: number,
+): Promise<ConsumerInfo> {
+  const { state } = await bus.manager.streams.info(stream);
+  const start =
+    ackFloor === 0 || ackFloor > state.last_seq
+      ? { deliver_policy: DeliverPolicy.All }
+      : { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: ackFloor + 1 };
+  return createConsumer(bus, stream, { ...config, ...start });
+}
+
+function consumerFailure(what: string, cause: unknown): SwarmError {
+  if (isPermissionRefused(cause))
+    return new SwarmError('BUS_PERMISSION', `${what}: ${messageOf(cause)}`, { cause });
+  const why = isStreamMissing(cause) ? 'there is no such stream' : messageOf(cause);
+  return new SwarmError('BUS_CONSUMER', `${what}: ${why}`, { cause });
+}

@@ -1,0 +1,300 @@
+/**
+ * What a consumer hands out, as an endless sequence.
+ *
+ * Messages are asked for in batches that keep at most `prefetch` of them here or under way, so a slow reader
+ * is never overrun. The sequence does not end when the connection, the server or the consumer is lost: it
+ * asks again, creates the consumer anew, and goes on. It ends by `stop`, and with an error where going on is
+ * pointless: `BUS_PERMISSION`, `BUS_CLOSED`.
+ *
+ * Messages that wait here are kept from being handed out again (`working`), so each is read once unless the
+ * broker has reason to think that we are gone.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ConsumerInfo } from '@nats-io/jetstream';
+import { createInbox, type Msg, type Subscription } from '@nats-io/transport-node';
+import { messageOf, SwarmError } from '../base/errors.ts';
+import type { Bus } from './connection.ts';
+import { BusMessage } from './message.ts';
+import { Queue } from './queue.ts';
+
+export interface DeliveriesOptions {
+  readonly stream: string;
+  readonly name: string;
+  readonly isDurable: boolean;
+  readonly prefetch: number;
+  readonly ackWaitMs: number;
+  /** All messages of the stream up to this one are done with. */
+  readonly ackFloor: number;
+  read(): Promise<ConsumerInfo | undefined>;
+  recreate(ackFloor: number): Promise<ConsumerInfo>;
+}
+
+const heartbeatMs = 5_000;
+const batchExpiresMs = 30_000;
+const floorEveryMs = 30_000;
+const pauseMs = 100;
+const pauseAtMostMs = 2_000;
+const stopWithinMs = 2_000;
+
+interface Taker {
+  readonly resolve: (result: IteratorResult<BusMessage, undefined>) => void;
+  readonly reject: (error: SwarmError) => void;
+}
+
+interface Held {
+  readonly message: BusMessage;
+  /** By `performance.now()`: when the broker last heard that it is in good hands. */
+  since: number;
+}
+
+export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
+  readonly stream: string;
+  /** The consumer's name. */
+  readonly name: string;
+  /** How long the broker waits for an acknowledgement; as the consumer has it, not as it was asked for. */
+  readonly ackWaitMs: number;
+  readonly #bus: Bus;
+  readonly #options: DeliveriesOptions;
+  readonly #inbox: string;
+  readonly #nextSubject: string;
+  readonly #subscription: Subscription;
+  readonly #stopListening: () => void;
+  readonly #timer: NodeJS.Timeout;
+  readonly #stopping = new AbortController();
+  readonly #held = new Queue<Held>();
+  readonly #takers = new Queue<Taker>();
+  /** Messages asked for and not come yet. */
+  #requested = 0;
+  /** Tells the answers to this batch of requests from those to requests given up. */
+  #series = 0;
+  #heardAt = performance.now();
+  #ackFloor: number;
+  #floorReadAt = performance.now();
+  #recovering = false;
+  #failure: SwarmError | undefined;
+  #stopped: Promise<void> | undefined;
+
+  constructor(bus: Bus, options: DeliveriesOptions) {
+    this.stream = options.stream;
+    this.name = options.name;
+    this.ackWaitMs = options.ackWaitMs;
+    this.#bus = bus;
+    this.#options = options;
+    this.#ackFloor = options.ackFloor;
+    this.#inbox = createInbox(bus.inboxPrefix);
+    this.#nextSubject = `$JS.API.CONSUMER.MSG.NEXT.${options.stream}.${options.name}`;
+    this.#subscription = bus.nats.subscribe(`${this.#inbox}.*`, {
+      callback: (error, message) => this.#onMessage(error, message),
+    });
+    this.#stopListening = bus.listen({
+      disconnected: () => this.#forgetRequests(),
+      reconnected: () => this.#recover(0),
+      refused: (subject) => {
+        if (subject === this.#nextSubject)
+          this.#fail(
+            'BUS_PERMISSION',
+            `the server does not permit reading consumer ${this.name} (${subject})`,
+          );
+      },
+      closed: () => this.#fail('BUS_CLOSED', `the connection was closed while reading consumer ${this.name}`),
+    });
+    this.#timer = setInterval(() => this.#tick(), Math.min(heartbeatMs, options.ackWaitMs / 4));
+    this.#ask();
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<BusMessage, undefined> {
+    return {
+      next: () => this.next(),
+      return: async () => {
+        await this.stop();
+        return { done: true, value: undefined };
+      },
+    };
+  }
+
+  /** Returns the next message; several may be asked for at once. Throws `BUS_PERMISSION` or `BUS_CLOSED`. */
+  next(): Promise<IteratorResult<BusMessage, undefined>> {
+    const held = this.#held.shift();
+    if (held !== undefined) {
+      this.#ask();
+      return Promise.resolve({ done: false, value: held.message });
+    }
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
+    if (this.#stopped !== undefined) return Promise.resolve({ done: true, value: undefined });
+    return new Promise((resolve, reject) => {
+      this.#takers.push({ resolve, reject });
+    });
+  }
+
+  /** Ends the sequence and gives back what nobody has read. Messages in hand can still be acknowledged. */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stop();
+  }
+
+  async #stop(): Promise<void> {
+    this.#end();
+    for (const taker of this.#takers.drain()) taker.resolve({ done: true, value: undefined });
+    if (!this.#bus.isConnected || this.#bus.isClosed) return;
+    const limit = sleep(stopWithinMs, undefined, { ref: false });
+    // Messages under way still arrive before the drain ends, and are given back with the others.
+    await Promise.race([this.#subscription.drain().catch(() => undefined), limit]);
+    const held = this.#held.drain().map(({ message }) => message);
+    const goodbye = this.#options.isDurable
+      ? Promise.allSettled(held.map((message) => message.nak()))
+      : this.#bus.manager.consumers.delete(this.stream, this.name).catch(() => false);
+    await Promise.race([goodbye, limit]);
+  }
+
+  #end(): void {
+    clearInterval(this.#timer);
+    this.#stopListening();
+    this.#stopping.abort();
+  }
+
+  #fail(code: 'BUS_PERMISSION' | 'BUS_CLOSED', message: string): void {
+    if (this.#failure !== undefined || this.#stopped !== undefined) return;
+    this.#failure = new SwarmError(code, message);
+    this.#end();
+    if (!this.#bus.nats.isClosed()) this.#subscription.unsubscribe();
+    for (const taker of this.#takers.drain()) taker.reject(this.#failure);
+  }
+
+  /** An exception here would end the client's reading from the socket, silently. */
+  #onMessage(error: Error | null, message: Msg): void {
+    if (error !== null) {
+      this.#fail(
+        'BUS_PERMISSION',
+        `the server does not permit subscribing to ${this.#inbox}.* (${error.message})`,
+      );
+      return;
+    }
+    const now = performance.now();
+    this.#heardAt = now;
+    const { reply } = message;
+    if (reply === undefined || reply === '') {
+      this.#onStatus(message);
+      return;
+    }
+    if (this.#requested > 0) this.#requested -= 1;
+    const delivered = new BusMessage(this.#bus, message, reply, this.ackWaitMs);
+    const taker = this.#stopped === undefined ? this.#takers.shift() : undefined;
+    if (taker === undefined) this.#hold({ message: delivered, since: now });
+    else taker.resolve({ done: false, value: delivered });
+    this.#ask();
+  }
+
+  /** A message that comes again while its first delivery still waits here takes that one's place. */
+  #hold(held: Held): void {
+    const { seq, attempt } = held.message;
+    if (attempt > 1 && this.#held.replace(({ message }) => message.seq === seq, held)) return;
+    this.#held.push(held);
+  }
+
+  /** What the broker says instead of a message (NATS ADR-13). */
+  #onStatus(message: Msg): void {
+    const { headers } = message;
+    if (headers === undefined || message.subject !== this.#replySubject() || headers.code === 100) return;
+    const unused = headers.get('Nats-Pending-Messages');
+    if (unused === '') {
+      // No such consumer, consumer deleted, no leader, too many requests: all we asked for is void.
+      this.#recover(pauseMs);
+      return;
+    }
+    this.#requested = Math.max(0, this.#requested - Number(unused));
+    this.#ask();
+  }
+
+  #replySubject(): string {
+    return `${this.#inbox}.${this.#series}`;
+  }
+
+  #forgetRequests(): void {
+    this.#series += 1;
+    this.#requested = 0;
+  }
+
+  /** Asks for as many messages as there is room, if that is worth a request. */
+  #ask(): void {
+    if (this.#stopping.signal.aborted || this.#recovering || !this.#bus.isConnected) return;
+    const room = this.#options.prefetch - this.#held.size - this.#requested;
+    if (room < Math.max(1, this.#options.prefetch / 4)) return;
+    if (this.#requested === 0) this.#heardAt = performance.now();
+    this.#requested += room;
+    this.#bus.tell(
+      this.#nextSubject,
+      `{"batch":${room},"expires":${batchExpiresMs * 1e6},"idle_heartbeat":${heartbeatMs * 1e6}}`,
+      this.#replySubject(),
+    );
+  }
+
+  #tick(): void {
+    if (!this.#bus.isConnected) return;
+    const now = performance.now();
+    for (const held of this.#held) {
+      if (now - held.since < this.ackWaitMs / 3) continue;
+      held.message.working();
+      held.since = now;
+    }
+    if (this.#requested > 0 && now - this.#heardAt > 2.5 * heartbeatMs) this.#recover(0);
+    else if (now - this.#floorReadAt > floorEveryMs) this.#readFloor();
+  }
+
+  /** Asks how far everything is acknowledged, in case the consumer must be created anew. */
+  #readFloor(): void {
+    this.#floorReadAt = performance.now();
+    const read = async (): Promise<void> => {
+      const info = await this.#options.read().catch(() => undefined); // the next time is soon enough
+      if (info !== undefined) this.#ackFloor = info.ack_floor.stream_seq;
+    };
+    void read(); // rejects nothing
+  }
+
+  /** Makes sure that the consumer is there, and asks anew. */
+  #recover(afterMs: number): void {
+    this.#forgetRequests();
+    if (this.#recovering || this.#stopping.signal.aborted) return;
+    this.#recovering = true;
+    void this.#find(afterMs); // rejects nothing
+  }
+
+  async #find(afterMs: number): Promise<void> {
+    const { signal } = this.#stopping;
+    try {
+      await sleep(afterMs, undefined, { signal });
+      for (let wait = pauseMs; this.#bus.isConnected; wait = Math.min(2 * wait, pauseAtMostMs)) {
+        if (await this.#isThere()) break;
+        await sleep(wait, undefined, { signal });
+      }
+    } catch {
+      return; // stopped while waiting
+    } finally {
+      this.#recovering = false;
+    }
+    // Disconnected again, the next connection recovers.
+    this.#ask();
+  }
+
+  async #isThere(): Promise<boolean> {
+    try {
+      const found = await this.#options.read();
+      const info = found ?? (await this.#options.recreate(this.#ackFloor));
+      if (found === undefined)
+        this.#bus.warn(
+          `consumer ${this.name} of stream ${this.stream} was lost and is created anew; some messages may come again`,
+        );
+      this.#ackFloor = info.ack_floor.stream_seq;
+      return true;
+    } catch (thrown) {
+      if (thrown instanceof SwarmError && thrown.code === 'BUS_PERMISSION') return true; // may not look, may read
+      this.#bus.warn(
+        `cannot reach consumer ${this.name} of stream ${this.stream} (${messageOf(thrown)}); trying on`,
+      );
+      return false;
+    }
+  }
+}

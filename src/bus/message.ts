@@ -1,0 +1,136 @@
+/**
+ * A delivered message: what was sent, where the broker keeps it, and the ways to answer.
+ *
+ * Nothing is parsed until it is asked for. Subject and headers are as they came over the wire; only the
+ * numbers in the reply subject are the broker's own.
+ */
+import type { Msg } from '@nats-io/transport-node';
+import { SwarmError } from '../base/errors.ts';
+import { Acknowledgement, acknowledgementsOf } from './acknowledge.ts';
+import type { Bus } from './connection.ts';
+import { headerBlock, ReceivedHeaders } from './headers.ts';
+
+const ack = Buffer.from('+ACK');
+const nak = Buffer.from('-NAK');
+const working = Buffer.from('+WPI');
+
+/** What the broker says of one delivery. */
+export interface Delivery {
+  readonly stream: string;
+  readonly consumer: string;
+  /** Position in the stream. */
+  readonly seq: number;
+  /** 1 for the first time this consumer hands the message out. */
+  readonly attempt: number;
+  /** When the broker stored it, by its clock, since the Unix epoch. */
+  readonly timestampNs: bigint;
+  /** Messages that this consumer still has to hand out after this one. */
+  readonly pending: number;
+}
+
+/**
+ * Returns what a reply subject says: `$JS.ACK.<stream>.<consumer>.<attempt>.<seq>.<n>.<time>.<pending>`, in
+ * newer servers with domain and account behind `ACK` (NATS ADR-15). `undefined` if it is none.
+ */
+export function parseDelivery(reply: string): Delivery | undefined {
+  const tokens = reply.split('.');
+  if (tokens[0] !== '$JS' || tokens[1] !== 'ACK') return undefined;
+  const [stream, consumer, attempt, seq, , time, pending] = tokens.slice(tokens.length === 9 ? 2 : 4);
+  if (stream === undefined || consumer === undefined || pending === undefined || time === undefined)
+    return undefined;
+  return {
+    stream,
+    consumer,
+    attempt: Number(attempt),
+    seq: Number(seq),
+    timestampNs: BigInt(time),
+    pending: Number(pending),
+  };
+}
+
+export class BusMessage {
+  readonly #bus: Bus;
+  readonly #message: Msg;
+  readonly #reply: string;
+  readonly #ackWithinMs: number;
+  #headers: ReceivedHeaders | undefined;
+  #delivery: Delivery | undefined;
+
+  constructor(bus: Bus, message: Msg, reply: string, ackWithinMs: number) {
+    this.#bus = bus;
+    this.#message = message;
+    this.#reply = reply;
+    this.#ackWithinMs = ackWithinMs;
+  }
+
+  get subject(): string {
+    return this.#message.subject;
+  }
+
+  /** The payload. A view into a larger buffer: copy what is kept for long. */
+  get data(): Uint8Array {
+    return this.#message.data;
+  }
+
+  /** Returns every value of the header of exactly this name, untrimmed, in order. */
+  header(name: string): readonly string[] {
+    return this.headers.values(name);
+  }
+
+  get headers(): ReceivedHeaders {
+    this.#headers ??= new ReceivedHeaders(headerBlock(this.#message));
+    return this.#headers;
+  }
+
+  /** Where and when the broker keeps it. */
+  get delivery(): Delivery {
+    this.#delivery ??= parseDelivery(this.#reply);
+    if (this.#delivery === undefined) throw new SwarmError('BUS_CONSUMER', `not a delivery: ${this.#reply}`);
+    return this.#delivery;
+  }
+
+  get seq(): number {
+    return this.delivery.seq;
+  }
+
+  get attempt(): number {
+    return this.delivery.attempt;
+  }
+
+  get timestampNs(): bigint {
+    return this.delivery.timestampNs;
+  }
+
+  /**
+   * Resolves when the broker confirmed that the message is done with. Rejects with `BUS_UNCONFIRMED` once it
+   * is to be delivered again anyway, `BUS_PERMISSION` or `BUS_CLOSED`.
+   */
+  ack(): Promise<void> {
+    return this.#answer(ack);
+  }
+
+  /**
+   * Asks for the message again, at once or after `delayMs`. Resolves when the broker confirmed it; unheard, the
+   * broker delivers it again after the ack wait.
+   */
+  nak(delayMs = 0): Promise<void> {
+    return this.#answer(delayMs > 0 ? Buffer.from(`-NAK {"delay":${Math.round(delayMs * 1e6)}}`) : nak);
+  }
+
+  /** Asks never to be given the message again. Resolves when the broker confirmed it. */
+  term(reason = ''): Promise<void> {
+    return this.#answer(Buffer.from(reason === '' ? '+TERM' : `+TERM ${reason}`));
+  }
+
+  /** Says that the message is being worked on: the ack wait starts anew. Lost while disconnected. */
+  working(): void {
+    this.#bus.tell(this.#reply, working);
+  }
+
+  #answer(verb: Uint8Array): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const expiresAt = performance.now() + this.#ackWithinMs;
+      acknowledgementsOf(this.#bus).send(new Acknowledgement(this.#reply, verb, expiresAt, resolve, reject));
+    });
+  }
+}

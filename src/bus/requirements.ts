@@ -1,0 +1,44 @@
+/** What the swarm needs of a broker: release 2.10 or newer, and JetStream switched on for the account. */
+import type { JetStreamManager } from '@nats-io/jetstream';
+import { messageOf, SwarmError } from '../base/errors.ts';
+
+/** Throws `BUS_TOO_OLD` unless `version` is 2.10 or newer. */
+export function requireVersion(version: string, shown: string): void {
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  if (major > 2 || (major === 2 && minor >= 10)) return;
+  throw new SwarmError(
+    'BUS_TOO_OLD',
+    `nats-server ${version} at ${shown} is too old; 2.10 or newer is needed`,
+  );
+}
+
+/**
+ * Throws `BUS_NO_JETSTREAM` if nobody serves JetStream to this account. An account that may not ask is
+ * let through: it may still be permitted all that is needed.
+ */
+export async function requireJetStream(manager: JetStreamManager, shown: string): Promise<void> {
+  try {
+    await manager.getAccountInfo();
+  } catch (cause) {
+    if (isPermissionRefused(cause)) return;
+    const why = isNotEnabled(cause) ? 'is switched off' : `does not answer (${messageOf(cause)})`;
+    throw new SwarmError(
+      'BUS_NO_JETSTREAM',
+      `JetStream ${why} at ${shown}; start the server with -js, or switch it on for this account`,
+      { cause },
+    );
+  }
+}
+
+/** The client does not export this class. */
+function isNotEnabled(thrown: unknown): boolean {
+  return thrown instanceof Error && thrown.name === 'JetStreamNotEnabled';
+}
+
+/** Reports whether the server did not let us send a request; the client wraps what the server said. */
+export function isPermissionRefused(thrown: unknown): boolean {
+  return (
+    thrown instanceof Error &&
+    (thrown.name === 'PermissionViolationError' || isPermissionRefused(thrown.cause))
+  );
+}
