@@ -82,6 +82,12 @@ async function install() {
   child.stderr.on('data', (text) => (said += text));
   await new Promise((done, fail) => {
     child.on('error', (failure) => fail(new Error(`npm cannot be run: ${failure.message}`)));
-    child.on('close', (code) => (code === 0 ? done() : fail(new Error(`npm ci failed:\n${said.trim()}`))));
+    child.on('close', (code) => (code === 0 ? done() : fail(new Error(`npm ci failed:\n${errorsOf(said)}`))));
   });
+}
+
+/** Returns npm's errors without its manual. */
+function errorsOf(said) {
+  const errors = said.split('\n').filter((line) => /^npm error ./.test(line));
+  return errors.length === 0 ? said.trim() : errors.slice(0, 12).join('\n');
 }

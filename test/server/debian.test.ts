@@ -1,12 +1,12 @@
-import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { appendFile, mkdir, readdir, readFile, rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { type FindOptions, findNatsServer } from '../../src/server/find.ts';
-import { compiledSources } from '../support/compiled.ts';
 import { canMakeArchives, type DebianArchive, makeDebianArchive } from '../support/debian-archive.ts';
 import { temporaryFolder } from '../support/folder.ts';
+import { startProgram } from '../support/program.ts';
 
 /** Options to fetch from `archive` into `from`, with no server installed. */
 function fetching(from: string, archive: DebianArchive): FindOptions {
@@ -130,19 +130,13 @@ describe.skipIf(!(await canMakeArchives()))("a nats-server from Debian's package
 
   test('is never half there, whenever the download is killed, and what that left is removed in time', async () => {
     await using folder = await temporaryFolder();
-    await using compiled = await compiledSources(['base', 'server']);
     const archive = await makeDebianArchive(folder.path);
     const options = fetching(folder.path, archive);
-    const program = join(compiled.path, 'fetch.js');
-    await writeFile(
-      program,
-      `import { findNatsServer } from './server/find.js';
-       await findNatsServer(JSON.parse(process.argv[2]));`,
-    );
     const cache = join(folder.path, '.swarm/nats-server');
-    for (let afterMs = 100; afterMs <= 700; afterMs += 60) {
-      const child = spawn(process.execPath, [program, JSON.stringify(options)], { stdio: 'ignore' });
-      const ended = new Promise((resolve) => child.on('close', resolve));
+    for (let afterMs = 0; afterMs <= 600; afterMs += 60) {
+      const child = startProgram('test/server/programs/fetch.ts', [JSON.stringify(options)]);
+      const ended = once(child, 'close');
+      if (child.stdout !== null) await once(child.stdout, 'data'); // it says that it fetches
       await sleep(afterMs);
       child.kill('SIGKILL');
       await ended;

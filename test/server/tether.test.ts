@@ -1,42 +1,17 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import type { ChildProcess } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { compiledSources } from '../support/compiled.ts';
-import { type TemporaryFolder, temporaryFolder } from '../support/folder.ts';
+import { describe, expect, test } from 'vitest';
+import { temporaryFolder } from '../support/folder.ts';
 import { natsServerPath, withServer } from '../support/nats.ts';
-
-let compiled: TemporaryFolder;
-beforeAll(async () => {
-  compiled = await compiledSources(['base', 'server']);
-  await writeFile(
-    join(compiled.path, 'owner.js'),
-    `import { startNatsServer } from './server/nats-server.js';
-     const [path, storeDir] = process.argv.slice(2);
-     const server = await startNatsServer({ path, storeDir });
-     let interrupts = 0;
-     process.on('SIGINT', async () => {
-       interrupts++;
-       await new Promise((resolve) => setTimeout(resolve, 300));
-       const alone = await Promise.race([server.exited.then(() => 'it heard it too'), 'it still ran']);
-       await server.stop();
-       console.log(alone, JSON.stringify(await server.exited), interrupts);
-       process.exit();
-     });
-     process.on('SIGUSR2', () => { throw new Error('meant to happen'); });
-     process.on('SIGTERM', () => process.exit());
-     console.log(server.pid);`,
-  );
-});
-afterAll(() => compiled[Symbol.asyncDispose]());
+import { startProgram } from '../support/program.ts';
 
 /** Starts a process that owns a server; resolves to both once the server is ready. */
 async function startOwner(
   storeDir: string,
 ): Promise<{ owner: ChildProcess; pid: number; nextLine(): Promise<string> }> {
-  const owner = spawn(process.execPath, [join(compiled.path, 'owner.js'), await natsServerPath(), storeDir], {
+  const owner = startProgram('test/server/programs/owner.ts', [await natsServerPath(), storeDir], {
     stdio: ['ignore', 'pipe', 'ignore'],
     env: { ...process.env, TMPDIR: storeDir }, // what a killed owner leaves goes with the test's folder
     detached: true, // a process group of its own, as a shell gives each command
