@@ -36,9 +36,9 @@ export type AskTime = () => Promise<bigint>;
 /** Returns the offset by the sample with the least round trip, out of `samples`. */
 export async function measureClockOffset(
   ask: AskTime,
-  samples = 5,
-  clock: Clock = systemClock(),
+  options: { readonly samples?: number; readonly clock?: Clock } = {},
 ): Promise<ClockOffset> {
+  const { samples = 5, clock = systemClock() } = options;
   let best: ClockOffset | undefined;
   for (let sample = 0; sample < samples; sample++) {
     const asked = clock();
@@ -52,11 +52,14 @@ export async function measureClockOffset(
   return best ?? { offsetNs: 0n, uncertaintyNs: 0n };
 }
 
-/** Throws `BUS_CLOCK` if publishing is hopeless; warns on `busStatus` if it is doubtful. */
-export function requireClock(bus: Bus, offset: ClockOffset, duplicateWindowNs: bigint): void {
-  const verdict = clockVerdict(offset, duplicateWindowNs);
+/** Judges the facts of a stream: throws `BUS_CLOCK` if publishing is hopeless; warns on `busStatus` if it is doubtful. */
+export function requireClock(
+  bus: Bus,
+  { clock, duplicateWindowNs }: { readonly clock: ClockOffset; readonly duplicateWindowNs: bigint },
+): void {
+  const verdict = clockVerdict(clock, duplicateWindowNs);
   if (verdict === 'fine') return;
-  const words = `this machine's clock is ${spokenDuration(Math.abs(Number(offset.offsetNs)))} ${offset.offsetNs > 0n ? 'behind' : 'ahead of'} the broker's`;
+  const words = `this machine's clock is ${spokenDuration(Math.abs(Number(clock.offsetNs)))} ${clock.offsetNs > 0n ? 'behind' : 'ahead of'} the broker's`;
   if (verdict === 'doubtful') {
     bus.warn(
       `${words}; from ${spokenDuration(Number(duplicateWindowNs) / 2)} on, every message would be stale`,

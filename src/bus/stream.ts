@@ -57,9 +57,9 @@ export interface StreamFacts {
  */
 export async function ensureStream(
   bus: Bus,
-  wanted: StreamWanted,
-  clock: Clock = systemClock(),
+  options: StreamWanted & { readonly clock?: Clock },
 ): Promise<StreamFacts> {
+  const { clock = systemClock(), ...wanted } = options;
   const found = await readStream(bus, wanted.name);
   const { info, created } =
     found === undefined ? await createStream(bus, wanted) : { info: found, created: false };
@@ -77,7 +77,7 @@ export async function ensureStream(
     messages: info.state.messages,
     firstSeq: info.state.first_seq,
     lastSeq: info.state.last_seq,
-    clock: await measureClockOffset(() => brokerTime(bus, wanted.name), 5, clock),
+    clock: await measureClockOffset(() => brokerTime(bus, wanted.name), { clock }),
   };
 }
 

@@ -3,10 +3,13 @@ import { expect, test } from 'vitest';
 import { Queue } from '../../src/bus/queue.ts';
 
 test('a queue gives back what was put in, in that order, whatever happens in between', () => {
-  const steps = fc.array(fc.oneof(fc.constant('shift' as const), fc.constant('keep' as const), fc.integer()), {
-    maxLength: 5_000,
-    size: 'max',
-  });
+  const steps = fc.array(
+    fc.oneof(fc.constant('shift' as const), fc.constant('keep' as const), fc.integer()),
+    {
+      maxLength: 5_000,
+      size: 'max',
+    },
+  );
   fc.assert(
     fc.property(steps, (all) => {
       const queue = new Queue<{ n: number }>();
