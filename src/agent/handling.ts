@@ -32,31 +32,27 @@ export class Handling implements AsyncDisposable {
   constructor(subscription: Subscription, handler: Handler, options: HandlingOptions = {}) {
     const { concurrency = 1, onError = warn } = options;
     this.#subscription = subscription;
-    const acks = new Set<Promise<void>>();
+    // Answers are not awaited before the next message. One that the broker does not hear of changes nothing: the
+    // message comes again after the ack wait.
+    const answers = new Set<Promise<void>>();
+    const answer = (sent: Promise<void>): void => {
+      const settled: Promise<void> = sent.catch(() => undefined).finally(() => answers.delete(settled));
+      answers.add(settled);
+    };
     const work = async (): Promise<void> => {
-      for (
-        let message = await subscription.next();
-        message !== undefined;
-        message = await subscription.next()
-      ) {
-        const current = message;
+      for (let next = await subscription.next(); next !== undefined; next = await subscription.next()) {
+        const message = next;
         try {
-          await causedBy(current.delivery, () => handler(current));
+          await causedBy(message.delivery, () => handler(message));
+          answer(message.ack());
         } catch (error) {
-          onError(error, current);
-          current.nak(backOffMs(current.attempt));
-          continue;
+          onError(error, message);
+          answer(message.nak(backOffMs(message.attempt)));
         }
-        // Not awaited before the next message; if the connection closes first, the broker delivers it again.
-        const ack: Promise<void> = current
-          .ack()
-          .catch(() => undefined)
-          .finally(() => acks.delete(ack));
-        acks.add(ack);
       }
     };
     this.finished = Promise.all(Array.from({ length: concurrency }, work)).then(async () => {
-      await Promise.all(acks);
+      await Promise.all(answers);
     });
   }
 

@@ -1,7 +1,7 @@
 /**
  * A message as a handler sees it: verified, on the log, and not yet settled with the broker.
  */
-import type { BusMessage } from '../bus/consumer.ts';
+import type { BusMessage } from '../bus/message.ts';
 import type { Agent } from '../identity/keyring.ts';
 import type { SignedRecord } from '../record/signed.ts';
 import { firstSaidAs } from './outbox.ts';
@@ -73,19 +73,22 @@ export class Message {
     return { headers: Object.fromEntries(headers.names().map((name) => [name, headers.values(name)])) };
   }
 
-  /** Tells the broker that the message is done with. Resolves once it knows; throws `BUS_CLOSED`. */
+  /**
+   * Tells the broker that the message is done with. Resolves once it knows. Throws `BUS_UNCONFIRMED` once the message
+   * is to be delivered again anyway, `BUS_PERMISSION`, `BUS_CLOSED`.
+   */
   ack(): Promise<void> {
     return this.#bus.ack();
   }
 
-  /** Asks for the message again, after `delayMs` at the earliest. */
-  nak(delayMs?: number): void {
-    this.#bus.nak(delayMs);
+  /** Asks for the message again, after `delayMs` at the earliest. Resolves and throws as `ack`. */
+  nak(delayMs?: number): Promise<void> {
+    return this.#bus.nak(delayMs);
   }
 
-  /** Tells the broker never to deliver the message to this durable again. */
-  term(reason?: string): void {
-    this.#bus.term(reason);
+  /** Tells the broker never to deliver the message to this durable again. Resolves and throws as `ack`. */
+  term(reason?: string): Promise<void> {
+    return this.#bus.term(reason);
   }
 
   /** Asks for more time: without it, or an ack, the broker delivers the message again after the ack wait (30 s). */

@@ -73,9 +73,16 @@ export class Outbox {
     }
   }
 
-  #whereStored({ header, leaf }: SignedRecord): Promise<number | undefined> {
+  /** Returns where the stream keeps the record in time to count as fresh; a stale copy is as good as none. */
+  async #whereStored({ header, leaf }: SignedRecord): Promise<number | undefined> {
     const { bus, stream, freshForNs } = this.#parts;
-    return findById(bus, { stream, subject: header.subject, id: leaf, sinceNs: header.tsNs - freshForNs });
+    const found = await findById(bus, {
+      stream,
+      subject: header.subject,
+      id: leaf,
+      sinceNs: header.tsNs - freshForNs,
+    });
+    return found !== undefined && found.timestampNs - header.tsNs <= freshForNs ? found.seq : undefined;
   }
 
   async #logUnsent({ header, leaf }: SignedRecord, reason: string): Promise<void> {

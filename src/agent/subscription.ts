@@ -8,7 +8,8 @@
 import { sha256Hex } from '../base/encoding.ts';
 import { messageRefused } from '../base/events.ts';
 import { escapeSubject, isSubject } from '../base/subject.ts';
-import type { BusMessage, Consumer } from '../bus/consumer.ts';
+import type { Deliveries } from '../bus/deliveries.ts';
+import type { BusMessage } from '../bus/message.ts';
 import type { LogWriter } from '../log/writer.ts';
 import type { Delivery } from '../record/header.ts';
 import { receivedHash, receivedHashKey } from '../record/received.ts';
@@ -17,15 +18,13 @@ import { Message } from './message.ts';
 
 export interface SubscriptionParts {
   /** Opens the durable consumer. */
-  readonly open: () => Promise<Consumer>;
+  readonly open: () => Promise<Deliveries>;
   readonly receiver: Receiver;
   readonly log: LogWriter;
   readonly stream: string;
   readonly durable: string;
   /** How many logged messages may wait to be taken. */
   readonly ahead: number;
-  /** For how long the broker waits for an ack, in ms. */
-  readonly ackWaitMs: number;
 }
 
 /** A message that is being logged, or is logged and waits. Refused ones come to nothing. */
@@ -41,7 +40,7 @@ const keptOfRefused = 4096;
 
 export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
   readonly #parts: SubscriptionParts;
-  readonly #opened: Promise<Consumer>;
+  readonly #opened: Promise<Deliveries>;
   readonly #held: Held[] = [];
   readonly #pumped: Promise<void>;
   #failure: { readonly error: unknown } | undefined;
@@ -92,7 +91,8 @@ export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
       this.#notify();
       await this.#pumped;
       for (const { bus, logged } of this.#held.splice(0)) {
-        if ((await logged.catch(() => undefined)) !== undefined) bus.nak();
+        // Where it cannot be given back now, the broker delivers it again after the ack wait.
+        if ((await logged.catch(() => undefined)) !== undefined) await bus.nak().catch(() => undefined);
       }
     })();
     return this.#stopped;
@@ -112,11 +112,13 @@ export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
 
   /** Never throws: what goes wrong is the next caller of `next` to hear. */
   async #pump(): Promise<void> {
-    const keepAlive = setInterval(() => {
-      for (const { bus } of this.#held) bus.working();
-    }, this.#parts.ackWaitMs / 3);
+    let keepAlive: NodeJS.Timeout | undefined;
     try {
-      for await (const bus of await this.#opened) {
+      const deliveries = await this.#opened;
+      keepAlive = setInterval(() => {
+        for (const { bus } of this.#held) bus.working();
+      }, deliveries.ackWaitMs / 3);
+      for await (const bus of deliveries) {
         while (this.#held.length >= this.#parts.ahead && !this.#ended) await this.#change();
         const logged = this.#log(bus);
         logged.catch(() => undefined); // awaited in `next`; until then its failure is nobody's surprise
@@ -137,7 +139,7 @@ export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
     const admission = admit(bus, receiver);
     if (!admission.admitted) {
       await this.#logRefusal(bus, admission);
-      bus.term(admission.reason);
+      await bus.term(admission.reason).catch(() => undefined); // unheard, it comes again and is refused again
       return undefined;
     }
     const { record, sender } = admission;

@@ -8,10 +8,11 @@
 import { type Clock, systemClock } from '../base/clock.ts';
 import { SwarmError } from '../base/errors.ts';
 import { parsePattern, parseSubject } from '../base/subject.ts';
+import { requireClock } from '../bus/clock.ts';
 import { type Bus, connectBus } from '../bus/connection.ts';
 import { openConsumer } from '../bus/consumer.ts';
 import { openPublisher, type Publisher } from '../bus/publisher.ts';
-import { ensureStream } from '../bus/stream.ts';
+import { ensureStream, threadsStream } from '../bus/stream.ts';
 import type { PublicKey, SigningKey } from '../identity/key.ts';
 import type { Agent, Keyring } from '../identity/keyring.ts';
 import { type LogWriter, openLog } from '../log/writer.ts';
@@ -75,11 +76,9 @@ export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
     ...(agent !== undefined && { name: agent.name }),
   });
   try {
-    const { duplicateWindowNs } = await ensureStream(bus, {
-      name: settings.stream,
-      duplicateWindowMs,
-      clock,
-    });
+    const wanted = { ...threadsStream, name: settings.stream, duplicateWindowMs };
+    const { duplicateWindowNs, clock: offset } = await ensureStream(bus, wanted, clock);
+    requireClock(bus, offset, duplicateWindowNs);
     const log = await openLog(settings.log, {
       key,
       clock,
@@ -183,21 +182,15 @@ export class Swarm implements AsyncDisposable {
   subscribe(filter: string, options: SubscribeOptions): Subscription {
     const { bus, keyring, swarm, freshForNs, log, stream } = this.#parts;
     const { durable, deliver = 'all', ackWaitMs = 30_000, ahead = 256 } = options;
-    if (!/^[A-Za-z0-9_-]{1,64}$/.test(durable)) {
-      throw new SwarmError(
-        'USAGE',
-        `not a durable name: ${JSON.stringify(durable)} (1 to 64 letters, digits, _ and -)`,
-      );
-    }
     const pattern = parsePattern(filter);
     const subscription = new Subscription({
-      open: () => openConsumer(bus, { stream, durable, filter: pattern, deliver, ackWaitMs }),
+      open: () =>
+        openConsumer(bus, { stream, durable, filter: pattern, deliver, ackWaitMs, prefetch: ahead }),
       receiver: { keyring, swarm, freshForNs },
       log,
       stream,
       durable,
       ahead,
-      ackWaitMs,
     });
     this.#open.add(subscription);
     return subscription;

@@ -165,10 +165,11 @@ class Verification {
     const verdict = verifyVersion1(bytes);
     if (!verdict.ok) return [{ code: verdict.problem, detail: verdict.detail }];
     this.#counted.version1 += 1;
-    const faults = this.#trust?.faultsOfSigner(verdict.signer, this.#placeOf(leaf)) ?? [];
+    const { signer } = verdict.record;
+    const faults = this.#trust?.faultsOfSigner(signer, this.#placeOf(leaf)) ?? [];
     if (this.#seenVersion2)
       faults.push({ code: 'misplaced', detail: 'a version 1 record after one of version 2' });
-    return this.#credit(verdict.signer, faults);
+    return this.#credit(signer, faults);
   }
 
   #checkVersion2(bytes: Buffer, leaf: Sha256Hex, at: Position): Fault[] {

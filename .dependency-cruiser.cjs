@@ -1,0 +1,56 @@
+/**
+ * Which folder of src/ may import which: the table of docs/architecture.md, held by `npm run check`.
+ */
+const layers = {
+  base: [],
+  identity: ['base'],
+  merkle: ['base', 'identity'],
+  record: ['base', 'identity', 'merkle'],
+  log: ['base', 'identity', 'merkle', 'record'],
+  verify: ['base', 'identity', 'merkle', 'record', 'log'],
+  bus: ['base'],
+  server: ['base'],
+  agent: ['base', 'identity', 'merkle', 'record', 'log', 'bus'],
+  cli: ['base', 'identity', 'merkle', 'record', 'log', 'verify', 'bus', 'server', 'agent'],
+};
+
+const onlyIn = (name, folders, packages) => ({
+  name,
+  severity: 'error',
+  from: { path: '^src/', pathNot: `^src/(${folders})` },
+  to: { path: `(^|/)node_modules/(${packages})/` },
+});
+
+module.exports = {
+  forbidden: [
+    ...Object.entries(layers).map(([folder, allowed]) => ({
+      name: `${folder}-imports-only-what-it-stands-on`,
+      severity: 'error',
+      from: { path: `^src/${folder}/` },
+      to: { path: '^src/', pathNot: `^src/(${[folder, ...allowed].join('|')})/` },
+    })),
+    {
+      name: 'every-folder-is-in-the-table',
+      severity: 'error',
+      from: { path: '^src/[^/]+/', pathNot: `^src/(${Object.keys(layers).join('|')})/` },
+      to: {},
+    },
+    { name: 'no-circles', severity: 'error', from: {}, to: { circular: true } },
+    onlyIn('only-bus-knows-nats', 'bus/', '@nats-io'),
+    onlyIn('only-the-keyring-loads-zod', 'identity/keyring', 'zod'),
+    onlyIn('only-the-command-talks-to-people', 'cli/', 'commander|cli-progress|cli-table3'),
+    {
+      name: 'no-dev-packages-in-the-product',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'], dependencyTypesNot: ['type-only'] },
+    },
+    { name: 'all-resolves', severity: 'error', from: {}, to: { couldNotResolve: true } },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsConfig: { fileName: 'tsconfig.json' },
+    tsPreCompilationDeps: true,
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default', 'types'] },
+  },
+};
