@@ -77,8 +77,8 @@ export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
   });
   try {
     const wanted = { ...threadsStream, name: settings.stream, duplicateWindowMs };
-    const { duplicateWindowNs, clock: offset } = await ensureStream(bus, wanted, clock);
-    requireClock(bus, offset, duplicateWindowNs);
+    const facts = await ensureStream(bus, { ...wanted, clock });
+    requireClock(bus, facts);
     const log = await openLog(settings.log, {
       key,
       clock,
@@ -87,7 +87,7 @@ export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
       ...(options.rotateBytes !== undefined && { rotateBytes: options.rotateBytes }),
     });
     const publisher = openPublisher(bus, { stream: settings.stream, clock });
-    const freshForNs = duplicateWindowNs / 2n;
+    const freshForNs = facts.duplicateWindowNs / 2n;
     return new Swarm({
       key,
       keyring,
