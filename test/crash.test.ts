@@ -1,0 +1,122 @@
+/** Writers that die, and a disk that fills: what was promised is on the log, whatever else is. */
+import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { expect, onTestFinished, test } from 'vitest';
+import { SigningKey } from '../src/identity/key.ts';
+import { openLog } from '../src/log/writer.ts';
+import { parseLine } from '../src/record/line.ts';
+import { verifyLog } from '../src/verify/verify.ts';
+import { linesOf, said, temporaryFolder } from './support/log.ts';
+
+const project = join(import.meta.dirname, '..');
+
+interface Writer {
+  readonly child: ChildProcessByStdio<null, Readable, Readable>;
+  /** Leaves of the records that were promised to be on disk. */
+  readonly promised: string[];
+  readonly ended: Promise<{ readonly code: number | null; readonly errors: string }>;
+}
+
+/** Starts test/fixtures/writer.ts. `wrap` goes before it on the command line. */
+function startWriter(
+  path: string,
+  [count, bytes, atOnce]: [number, number, number],
+  wrap: string[] = [],
+): Writer {
+  const program = join(project, 'test/fixtures/writer.ts');
+  const line = [
+    ...wrap,
+    process.execPath,
+    '--import',
+    'tsx',
+    program,
+    path,
+    `${count}`,
+    `${bytes}`,
+    `${atOnce}`,
+  ];
+  const child = spawn(line[0] ?? '', line.slice(1), { cwd: project, stdio: ['ignore', 'pipe', 'pipe'] });
+  onTestFinished(() => void child.kill('SIGKILL'));
+  let out = '';
+  let errors = '';
+  const promised: string[] = [];
+  child.stdout.setEncoding('latin1').on('data', (text: string) => {
+    const lines = (out + text).split('\n');
+    out = lines.pop() ?? '';
+    promised.push(...lines);
+  });
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    errors += text;
+  });
+  const ended = new Promise<{ code: number | null; errors: string }>((resolve) => {
+    child.on('close', (code) => resolve({ code, errors }));
+  });
+  return { child, promised, ended };
+}
+
+/** Returns the leaves of a log's whole lines. */
+function leavesOf(path: string): Set<string> {
+  return new Set(
+    linesOf(path).flatMap((line) => {
+      const parsed = parseLine(line);
+      return parsed.ok ? [parsed.record.leaf] : [];
+    }),
+  );
+}
+
+test('four processes write one log while a fifth is killed in the middle of large flushes: nothing promised is lost', async () => {
+  const path = join(temporaryFolder(), 'swarm.jsonl');
+  const steady = [1, 2, 3, 4].map(() => startWriter(path, [5_000, 100, 32]));
+  const killed: Writer[] = [];
+  for (let round = 0; round < 10; round += 1) {
+    const writer = startWriter(path, [100_000, 200_000, 8]);
+    killed.push(writer);
+    while (writer.promised.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    await new Promise((resolve) => setTimeout(resolve, Math.random() * 100));
+    writer.child.kill('SIGKILL');
+    await writer.ended;
+  }
+  expect(await Promise.all(steady.map(({ ended }) => ended))).toEqual(Array(4).fill({ code: 0, errors: '' }));
+  await using last = await openLog(path, { key: SigningKey.generate() }); // names what the last one killed left
+  await last.append(said('the end'));
+
+  const promised = [...steady, ...killed].flatMap((writer) => writer.promised);
+  expect(promised.length).toBeGreaterThan(20_000);
+  const leaves = leavesOf(path);
+  expect(promised.filter((leaf) => !leaves.has(leaf))).toEqual([]);
+  const report = await verifyLog(path);
+  expect(report.findings).toEqual([]);
+  expect(report.counted.recovered).toBe(
+    linesOf(path).filter((line) => line.includes('"LOG.RECOVER"')).length,
+  );
+}, 180_000);
+
+const canMount =
+  spawnSync('unshare', ['--mount', '--map-root-user', 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt']).status === 0;
+
+test.skipIf(!canMount)('a disk that fills loses nothing promised, and says that it is full', async () => {
+  const folder = temporaryFolder();
+  // The file system is the writer's own, and gone with it: hence the copy, made when it has ended.
+  const script =
+    'mount -t tmpfs -o size=1m tmpfs "$0" && { "$@"; code=$?; cat "$0/swarm.jsonl" > "$0.copy"; exit $code; }';
+  const copy = `${folder}.copy`;
+  const path = join(folder, 'swarm.jsonl');
+  const wrap = ['unshare', '--mount', '--map-root-user', 'sh', '-c', script, folder];
+  const { promised, ended } = startWriter(path, [100_000, 700, 16], wrap);
+  const { code, errors } = await ended;
+  onTestFinished(() => void spawnSync('rm', ['-f', copy, `${copy}.lock`]));
+  expect(code).toBe(1);
+  expect(errors).toMatch(
+    /^SwarmError: cannot write the log \S+swarm\.jsonl: (only \d+ of \d+ bytes were written; is the disk full\?|ENOSPC: no space left on device, write); it accepts nothing more until it is opened again$/m,
+  );
+  expect(promised.length).toBeGreaterThan(300);
+  const leaves = leavesOf(copy);
+  expect(promised.filter((leaf) => !leaves.has(leaf))).toEqual([]);
+  const before = readFileSync(copy);
+  await using again = await openLog(copy, { key: SigningKey.generate() });
+  await again.append(said('there is room again'));
+  expect(readFileSync(copy).subarray(0, before.length)).toEqual(before); // nobody truncates
+  expect(await verifyLog(copy)).toMatchObject({ bad: 0 });
+});
