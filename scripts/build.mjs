@@ -31,8 +31,8 @@ export async function build() {
   const fresh = join(root, 'temp', `dist-${process.pid}`);
   const old = `${fresh}-old`;
   await rm(stamp, { force: true });
+  await removeAbandoned();
   try {
-    await rm(fresh, { recursive: true, force: true });
     await compile(fresh);
     const command = join(fresh, 'cli/main.js');
     if (existsSync(command)) await chmod(command, 0o755);
@@ -52,6 +52,25 @@ export async function build() {
   }
   await mkdir(dirname(stamp), { recursive: true });
   await writeFile(stamp, sources);
+}
+
+/** Removes what killed builds left. */
+async function removeAbandoned() {
+  for (const name of await readdir(join(root, 'temp')).catch(() => [])) {
+    const pid = /^dist-(\d+)/.exec(name)?.[1];
+    if (pid !== undefined && !isRunning(Number(pid)))
+      await rm(join(root, 'temp', name), { recursive: true, force: true });
+  }
+}
+
+function isRunning(pid) {
+  if (pid === process.pid) return false; // this process has written nothing yet
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (failure) {
+    return failure.code === 'EPERM';
+  }
 }
 
 async function hashSources() {

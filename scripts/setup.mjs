@@ -24,7 +24,8 @@ try {
   const { findNatsServer } = await import(pathToFileURL(join(root, 'dist/server/find.js')).href);
   try {
     await findNatsServer({ from: root });
-  } catch {
+  } catch (failure) {
+    if (process.env.SWARM_NATS_SERVER) throw failure; // one was named: another is not wanted
     await step("fetching a nats-server from Debian's packages", () =>
       findNatsServer({ from: root, download: true }),
     );

@@ -98,10 +98,10 @@ describe.skipIf(process.platform === 'win32')('findNatsServer', () => {
     expect(await findNatsServer(only(deep))).toEqual({ path, version: '2.10.27', source: 'cache' });
   });
 
-  test('finds what is there in far less than a second', async () => {
+  test('finds what is there in less than a second', async () => {
     const started = performance.now();
     await findNatsServer({ env: { SWARM_NATS_SERVER: await natsServerPath() } });
-    expect(performance.now() - started).toBeLessThan(500);
+    expect(performance.now() - started).toBeLessThan(1_000);
   });
 
   test('names what to type, and everything that was tried, if there is none', async () => {
