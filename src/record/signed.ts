@@ -130,5 +130,6 @@ export function checkSignature({ leaf, header, signature, path }: SignedRecord):
 
 /** Returns where a record whose signature holds stands in its flush. */
 export function flushPlaceOf({ path }: SignedRecord): { readonly index: number; readonly size: number } {
-  return parsePath(path) ?? { index: 0, size: 1 };
+  const { index, size } = parsePath(path) ?? { index: 0, size: 1 };
+  return { index, size };
 }
