@@ -41,6 +41,7 @@ export async function downloadFromDebian(
   if (archives.length === 0) throw new Error(`no Debian archive among the apt sources in ${aptFolder}`);
 
   await mkdir(cache, { recursive: true });
+  await writeFile(join(cache, '.gitignore'), '*\n'); // it may lie in anybody's repository
   await removeAbandoned(cache);
   const temporary = await mkdtemp(join(cache, temporaryPrefix));
   try {

@@ -98,7 +98,7 @@ class LocalServer implements NatsServer {
   readonly #temporary: string;
   readonly #options: StartOptions;
   #running: Running | undefined;
-  #starting: { child: ChildProcess; exited: Promise<ServerExit> } | undefined;
+  #latest: { child: ChildProcess; exited: Promise<ServerExit> } | undefined;
   #stopped: Promise<void> | undefined;
 
   constructor(path: string, temporary: string, options: StartOptions) {
@@ -167,7 +167,7 @@ class LocalServer implements NatsServer {
         resolve({ code, signal });
       });
     });
-    this.#starting = { child, exited };
+    this.#latest = { child, exited };
 
     const { readyWithinMs = 60_000 } = this.#options;
     const deadline = performance.now() + readyWithinMs;
@@ -253,7 +253,7 @@ class LocalServer implements NatsServer {
   }
 
   async #stop(): Promise<void> {
-    if (this.#starting !== undefined) await this.#end(this.#starting.child, this.#starting.exited);
+    if (this.#latest !== undefined) await this.#end(this.#latest.child, this.#latest.exited);
     await rm(this.#temporary, { recursive: true, force: true, maxRetries: 5 });
   }
 

@@ -14,7 +14,8 @@
  * POSIX (XBD 4.14) reuses no process id while it is the id of a group. The same group is why a Ctrl-C in the
  * terminal reaches this process alone, which then stops the child in its own order.
  *
- * On Windows there is no such shell: there the child is a plain one, and a killed parent may leave it running.
+ * On Windows there is no such shell: there the child is a plain one, a killed parent may leave it running, and
+ * `heldOpen` is not passed on.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 
