@@ -8,13 +8,9 @@
  *
  * `session` counts connections: what was sent on an earlier one can no longer be answered on this one.
  */
-import { readFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { type JetStreamManager, jetstreamManager } from '@nats-io/jetstream';
 import {
-  type Authenticator,
   connect,
-  credsAuthenticator,
   type NatsConnection,
   type NodeConnectionOptions,
   PermissionViolationError,
@@ -22,8 +18,10 @@ import {
 } from '@nats-io/transport-node';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { busStatus } from '../base/events.ts';
-import { type BrokerAddress, parseAddress } from './address.ts';
+import { parseAddress } from './address.ts';
+import { credentialsOf, type TlsFiles, tlsOf } from './credentials.ts';
 import { connectFailure } from './failure.ts';
+import { awaitGreeting } from './greeting.ts';
 import { requireJetStream, requireVersion } from './requirements.ts';
 
 export interface BusOptions {
@@ -34,7 +32,7 @@ export interface BusOptions {
   /** What the server calls this client in its monitoring. @default can-swarm */
   readonly name?: string;
   /** Files for TLS; with none of them, the system's roots, and TLS wherever the server offers it. */
-  readonly tls?: { readonly caFile?: string; readonly certFile?: string; readonly keyFile?: string };
+  readonly tls?: TlsFiles;
   /** Where replies come to; the account must let us subscribe below it. @default _INBOX */
   readonly inboxPrefix?: string;
   /** How long the first connection may take, for each server. @default 5000 */
@@ -60,7 +58,7 @@ export interface BusListener {
 export async function connectBus(options: BusOptions = {}): Promise<Bus> {
   const { connectTimeoutMs = 5_000, requestTimeoutMs = 5_000, reconnectWaitMs = 500 } = options;
   const address = parseAddress(options.url ?? 'nats://127.0.0.1:4222');
-  const login = await loginOf(address, options.credentials);
+  const login = await credentialsOf(address, options.credentials);
   const settings: NodeConnectionOptions = {
     servers: [...address.servers],
     name: options.name ?? 'can-swarm',
@@ -75,10 +73,11 @@ export async function connectBus(options: BusOptions = {}): Promise<Bus> {
   };
   if (login.authenticator !== undefined) settings.authenticator = login.authenticator;
   if (options.inboxPrefix !== undefined) settings.inboxPrefix = options.inboxPrefix;
-  if (options.tls !== undefined || address.tls) settings.tls = { ...options.tls };
+  if (options.tls !== undefined || address.tls) settings.tls = await tlsOf(options.tls ?? {});
 
   let connection: NatsConnection;
   try {
+    await awaitGreeting(address.servers, connectTimeoutMs);
     connection = await connect(settings);
   } catch (thrown) {
     throw connectFailure(thrown, {
@@ -271,52 +270,6 @@ export class Bus implements AsyncDisposable {
       for (const listener of this.#listeners) listener.refused?.(error.subject);
     }
   }
-}
-
-interface LoginForClient {
-  readonly authenticator?: Authenticator;
-  readonly words: string;
-}
-
-async function loginOf(address: BrokerAddress, credentials: string | undefined): Promise<LoginForClient> {
-  if (credentials !== undefined) return loginOfFile(credentials);
-  const { login } = address;
-  switch (login.by) {
-    case 'nothing':
-      return { words: '' };
-    case 'token':
-      return { words: 'the token in the url (NATS_URL)', authenticator: () => ({ auth_token: login.token }) };
-    case 'password':
-      return {
-        words: `the user ${JSON.stringify(login.user)} with the password in the url (NATS_URL)`,
-        authenticator: () => ({ user: login.user, pass: login.password }),
-      };
-  }
-}
-
-/** A credentials file that is renewed while we run is read again; one that cannot be is no reason to give up. */
-async function loginOfFile(path: string): Promise<LoginForClient> {
-  let latest: Uint8Array;
-  try {
-    latest = await readFile(path);
-    credsAuthenticator(latest)('nonce');
-  } catch (cause) {
-    throw new SwarmError('BUS_CREDENTIALS', `cannot use the credentials file ${path}: ${messageOf(cause)}`, {
-      cause,
-    });
-  }
-  const authenticator: Authenticator = (nonce) => {
-    try {
-      const renewed = readFileSync(path);
-      const auth = credsAuthenticator(renewed)(nonce);
-      latest = renewed;
-      return auth;
-    } catch {
-      // An exception here would close the connection for good.
-      return credsAuthenticator(latest)(nonce);
-    }
-  };
-  return { words: `the credentials file ${path} (NATS_CREDS)`, authenticator };
 }
 
 /** Waits for `work`, whatever comes of it, at most `ms`. */

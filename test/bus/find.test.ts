@@ -1,0 +1,73 @@
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { parseSubject } from '../../src/base/subject.ts';
+import { type Bus, connectBus } from '../../src/bus/connection.ts';
+import { findById } from '../../src/bus/find.ts';
+import { encodeHeaders } from '../../src/bus/headers.ts';
+import { Publisher } from '../../src/bus/publisher.ts';
+import type { NatsServer } from '../../src/server/nats-server.ts';
+import { testServer } from '../support/nats.ts';
+import { failureOf, fresh, newStream, publishMany } from './broker.ts';
+
+let server: NatsServer;
+let bus: Bus;
+beforeAll(async () => {
+  server = await testServer();
+  bus = await connectBus({ url: server.url });
+});
+afterAll(async () => {
+  await bus.close();
+  await server.stop();
+});
+
+const now = (): bigint => BigInt(Date.now()) * 1_000_000n;
+
+test('a message is found by its id among thousands, with the time at which it was stored', async () => {
+  const stream = await newStream(bus);
+  await using publisher = new Publisher(bus, { stream: stream.name });
+  const sinceNs = now();
+  await publishMany(bus, stream, 1_500);
+  const { seq } = await publisher.publish(stream.subject, Buffer.from('x'), fresh(5_000, 'wanted'));
+  await publishMany(bus, stream, 1_500);
+  const where = { stream: stream.name, subject: stream.subject, sinceNs };
+  const found = await findById(bus, { ...where, id: 'wanted' });
+  expect(found?.seq).toBe(seq);
+  expect(found?.timestampNs).toBeGreaterThan(sinceNs);
+  expect(found?.timestampNs).toBeLessThan(now() + 1_000_000_000n);
+  expect(await findById(bus, { ...where, id: 'another' })).toBeUndefined();
+  const { streams, consumers } = await bus.manager.getAccountInfo();
+  expect([streams > 0, consumers]).toEqual([true, 0]); // it leaves nothing behind
+});
+
+test('a message of another subject, or from before, is not found', async () => {
+  const stream = await newStream(bus);
+  await using publisher = new Publisher(bus, { stream: stream.name });
+  await publisher.publish(stream.subject, Buffer.from('x'), fresh(5_000, 'a'));
+  const other = parseSubject(stream.subject.replace('planner', 'coder'));
+  const where = { stream: stream.name, id: 'a' };
+  expect(await findById(bus, { ...where, subject: other, sinceNs: 0n })).toBeUndefined();
+  expect(
+    await findById(bus, { ...where, subject: stream.subject, sinceNs: now() + 60_000_000_000n }),
+  ).toBeUndefined();
+  expect(await findById(bus, { ...where, subject: stream.subject, sinceNs: 0n })).toMatchObject({ seq: 1 });
+});
+
+test('a copy under a doctored id is not the message', async () => {
+  const stream = await newStream(bus);
+  const { forClient } = encodeHeaders('x', {});
+  const bytes = Buffer.from('NATS/1.0\r\nNats-Msg-Id: a \r\n\r\n');
+  await bus.nats.request(stream.subject, 'x', {
+    timeout: 2_000,
+    headers: Object.assign(forClient, { encode: () => bytes }),
+  });
+  expect(
+    await findById(bus, { stream: stream.name, subject: stream.subject, id: 'a', sinceNs: 0n }),
+  ).toBeUndefined();
+});
+
+test('a stream that is not there cannot be searched', async () => {
+  const search = findById(bus, { stream: 'NONE', subject: 'thread.a.b', id: 'a', sinceNs: 0n });
+  expect(await failureOf(search)).toMatchObject({
+    code: 'BUS_STREAM',
+    message: 'cannot search stream NONE: stream not found',
+  });
+});
