@@ -1,6 +1,6 @@
 /** Writers that die, and a disk that fills: what was promised is on the log, whatever else is. */
 import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { expect, onTestFinished, test } from 'vitest';
@@ -71,10 +71,10 @@ test('four processes write one log while a fifth is killed in the middle of larg
   const steady = [1, 2, 3, 4].map(() => startWriter(path, [5_000, 100, 32]));
   const killed: Writer[] = [];
   for (let round = 0; round < 10; round += 1) {
-    const writer = startWriter(path, [100_000, 200_000, 8]);
+    const writer = startWriter(path, [100_000, 4_000_000, 2, 'os']); // without fsync it spends its time in `write`
     killed.push(writer);
     while (writer.promised.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
-    await new Promise((resolve) => setTimeout(resolve, Math.random() * 100));
+    waitForHalfALine(path);
     writer.child.kill('SIGKILL');
     await writer.ended;
   }
@@ -88,10 +88,21 @@ test('four processes write one log while a fifth is killed in the middle of larg
   expect(promised.filter((leaf) => !leaves.has(leaf))).toEqual([]);
   const report = await verifyLog(path);
   expect(report.findings).toEqual([]);
+  expect(report.counted.recovered).toBeGreaterThan(0); // else no writer was killed where it hurts
   expect(report.counted.recovered).toBe(
     linesOf(path).filter((line) => line.includes('"LOG.RECOVER"')).length,
   );
 }, 180_000);
+
+/** Returns as soon as the file does not end with a line feed: somebody is writing. After half a second, anyway. */
+function waitForHalfALine(path: string): void {
+  const fd = openSync(path, 'r');
+  const last = Buffer.alloc(1);
+  const until = performance.now() + 500;
+  do readSync(fd, last, 0, 1, fstatSync(fd).size - 1);
+  while (last[0] === 0x0a && performance.now() < until);
+  closeSync(fd);
+}
 
 const canMount =
   spawnSync('unshare', ['--mount', '--map-root-user', 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt']).status === 0;
