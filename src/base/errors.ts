@@ -29,6 +29,7 @@ export const errorCodes = {
 
   SERVER_NOT_FOUND: 'No nats-server 2.10 or newer was found, and none could be fetched.',
   SERVER_START: 'The local nats-server did not start.',
+  SERVER_EXITED: 'The local nats-server ended by itself.',
 
   BUS_UNREACHABLE: 'No NATS server answers at the address given.',
   BUS_AUTH: 'The NATS server refused the credentials.',

@@ -32,8 +32,8 @@ export interface LogLine {
 export interface ReadOptions {
   /** Go on waiting for more until `signal` is aborted. @default false */
   readonly follow?: boolean;
-  /** Start after what the log holds now. @default false */
-  readonly fromEnd?: boolean;
+  /** Start with the last `last` lines that the log holds now; 0 is after them. @default with the first */
+  readonly last?: number;
   readonly signal?: AbortSignal;
 }
 
@@ -56,21 +56,23 @@ export async function* readLog(path: string, options: ReadOptions = {}): AsyncGe
  * `LOG_OPEN` if there is no log, or a file of it cannot be read.
  */
 export async function* readLines(path: string, options: ReadOptions = {}): AsyncGenerator<LogLine[]> {
-  const { follow = false, fromEnd = false, signal } = options;
+  const { follow = false, last, signal } = options;
   const done = new Set<bigint>();
-  let skip = fromEnd;
+  let start = last === undefined ? undefined : await startOfLast(path, last);
   for (;;) {
     const segment = await nextSegment(path, done);
     if (segment === undefined) {
       if (!follow && done.size === 0) throw new SwarmError('LOG_OPEN', `there is no log at ${path}`);
-      skip = false;
+      start = undefined;
       if (!follow || !(await waited(signal))) return;
       continue;
     }
     try {
       const isLast = segment.file === path;
-      if (!skip || isLast) {
-        const from = skip ? (await segment.handle.stat()).size : 0;
+      const starts = segment.inode === start?.inode;
+      if (start === undefined || starts || isLast) {
+        const from = starts ? (start?.offset ?? 0) : 0;
+        start = undefined;
         yield* readSegment(segment, { path, from, follow: follow && isLast, signal });
       }
       if (isLast && (!follow || signal?.aborted === true)) return;
@@ -82,6 +84,58 @@ export async function* readLines(path: string, options: ReadOptions = {}): Async
       await segment.handle.close();
     }
   }
+}
+
+/** A place in a segment that has, or had, that inode. */
+interface Start {
+  readonly inode: bigint;
+  readonly offset: number;
+}
+
+/** Returns where the last `count` lines of the log begin; `undefined` where it has fewer. */
+async function startOfLast(path: string, count: number): Promise<Start | undefined> {
+  let missing = count;
+  for (const file of [...listClosed(path), path].reverse()) {
+    const segment = await openToRead(file);
+    if (segment === undefined) continue;
+    const { handle, inode } = segment;
+    try {
+      const { offset, lines } = await findLastLines(handle, missing);
+      if (lines === missing) return { inode, offset };
+      missing -= lines;
+    } catch (cause) {
+      throw new SwarmError('LOG_OPEN', `cannot read ${file}: ${messageOf(cause)}`, { cause });
+    } finally {
+      await handle.close();
+    }
+  }
+  return undefined;
+}
+
+/** Reads a file backwards until it has seen `count` lines; returns how many it saw, and where the first begins. */
+async function findLastLines(handle: FileHandle, count: number): Promise<{ offset: number; lines: number }> {
+  const chunk = Buffer.allocUnsafe(Math.min(chunkBytes, 64 * 1024));
+  let position = (await handle.stat()).size;
+  if (count === 0) return { offset: position, lines: 0 };
+  let lines = 0;
+  let inLine = false;
+  while (position > 0) {
+    const length = Math.min(chunk.length, position);
+    position -= length;
+    await handle.read(chunk, 0, length, position);
+    for (let end = length; end > 0; ) {
+      const lf = chunk.lastIndexOf(LF, end - 1);
+      inLine ||= lf < end - 1;
+      if (lf === -1) break;
+      if (inLine) {
+        lines += 1;
+        if (lines === count) return { offset: position + lf + 1, lines };
+        inLine = false;
+      }
+      end = lf;
+    }
+  }
+  return { offset: 0, lines: inLine ? lines + 1 : lines };
 }
 
 interface OpenSegment {
