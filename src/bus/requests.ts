@@ -76,7 +76,7 @@ export class Requests {
   readonly #outstanding = new Map<number, Request>();
   readonly #waiting = new Queue<Request>();
   readonly #whenIdle: (() => void)[] = [];
-  #subscription: Subscription;
+  #subscription: Subscription | undefined;
   /** Why no reply can reach us on this connection. */
   #inboxRefused = '';
   #lastToken = 0;
@@ -94,13 +94,13 @@ export class Requests {
     this.#tickMs = Math.max(10, Math.min(200, answerWithinMs / 4));
     this.#inbox = createInbox(bus.inboxPrefix);
     this.#tokenAt = this.#inbox.length + 1;
-    this.#subscription = this.#subscribe();
+    this.#subscription = bus.nats.isClosed() ? undefined : this.#subscribe();
     this.#stopListening = bus.listen({
       reconnected: () => this.#sendAllAgain(),
       refused: (subject) => this.#onRefused(subject),
       closed: () => this.#shutDown('the connection was closed'),
     });
-    if (bus.isClosed) this.#shutDown('the connection was closed');
+    if (this.#subscription === undefined) this.#shutDown('the connection was closed');
   }
 
   /** Requests not settled yet. */
@@ -156,7 +156,8 @@ export class Requests {
     clearInterval(this.#timer);
     this.#timer = undefined;
     this.#tellIdle();
-    if (!this.#subscription.isClosed() && !this.#bus.nats.isClosed()) this.#subscription.unsubscribe();
+    if (this.#subscription?.isClosed() === false && !this.#bus.nats.isClosed())
+      this.#subscription.unsubscribe();
   }
 
   #subscribe(): Subscription {

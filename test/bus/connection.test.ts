@@ -138,6 +138,20 @@ describe('credentials', () => {
   });
 });
 
+test('an inbox that the server does not permit is found out at once', async () => {
+  await using server = await serverWith(
+    'authorization { users: [{ user: a, password: b, permissions: { subscribe: { deny: "mine.>" } } }] }',
+  );
+  const { code, message } = await refusal({
+    url: `nats://a:b@127.0.0.1:${server.port}`,
+    inboxPrefix: 'mine',
+  });
+  expect(code).toBe('BUS_PERMISSION');
+  expect(message).toMatch(
+    /does not permit subscribing to replies on mine\..*; permit it, or choose another inboxPrefix$/,
+  );
+});
+
 describe('an established connection', () => {
   test('says who the server is, measures a round trip, and closes', async () => {
     await using server = await testServer({ serverName: 'broker-1' });

@@ -1,0 +1,119 @@
+/** Publishing through crashes, freezes and lost connections. */
+import { expect, test } from 'vitest';
+import { type Bus, connectBus } from '../../src/bus/connection.ts';
+import { openConsumer } from '../../src/bus/consumer.ts';
+import { findById } from '../../src/bus/find.ts';
+import { openPublisher, type Published } from '../../src/bus/publisher.ts';
+import { testServer } from '../support/nats.ts';
+import { failureOf, fresh, newStream } from './broker.ts';
+
+const count = 5_000;
+const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Returns the payloads in the stream, in its order. */
+async function payloads(bus: Bus, stream: string): Promise<string[]> {
+  const deliveries = await openConsumer(bus, { stream, filter: '>', maxAckPending: 10_000, prefetch: 1_000 });
+  const all: string[] = [];
+  for await (const { data, delivery } of deliveries) {
+    all.push(Buffer.from(data).toString());
+    if (delivery.pending === 0) break;
+  }
+  return all;
+}
+
+/** Publishes `count` numbers while `disturb` happens, and holds the stream against what was acknowledged. */
+async function publishThrough(
+  disturb: (server: Awaited<ReturnType<typeof testServer>>) => Promise<void>,
+): Promise<void> {
+  await using server = await testServer({ stopWithinMs: 0 });
+  await using bus = await connectBus({ url: server.url, reconnectWaitMs: 50 });
+  const { name, subject } = await newStream(bus);
+  await using publisher = openPublisher(bus, { stream: name, window: 256, ackWithinMs: 500 });
+  let acknowledged = 0;
+  const publishes = Array.from({ length: count }, async (_, n): Promise<Published> => {
+    const published = await publisher.publish(subject, Buffer.from(String(n)), fresh());
+    acknowledged += 1;
+    return published;
+  });
+  while (acknowledged < count / 10) await wait(1);
+  await disturb(server);
+  const outcomes = await Promise.allSettled(publishes); // every promise settles
+  const stored = await payloads(bus, name);
+  const accepted = outcomes.flatMap(({ status }, n) => (status === 'fulfilled' ? [String(n)] : []));
+  expect(accepted).toHaveLength(count);
+  expect(new Set(stored).size).toBe(stored.length); // nothing twice
+  expect(stored.toSorted()).toEqual(accepted.toSorted()); // everything once
+  for (const [n, outcome] of outcomes.entries()) {
+    if (outcome.status === 'fulfilled') expect(stored[outcome.value.seq - 1]).toBe(String(n));
+  }
+}
+
+test('a server killed and restarted amid 5,000 publishes loses and repeats nothing that it acknowledged', async () => {
+  await publishThrough(async (server) => {
+    server.kill('SIGKILL');
+    await server.exited;
+    await server.restart();
+  });
+});
+
+test('a server frozen for three seconds amid 5,000 publishes loses and repeats nothing', async () => {
+  await publishThrough(async (server) => {
+    server.kill('SIGSTOP');
+    await wait(3_000);
+    server.kill('SIGCONT');
+  });
+});
+
+test('a frozen server whose connection is given up gets everything again, and keeps it once', async () => {
+  await using server = await testServer({ stopWithinMs: 0 });
+  await using bus = await connectBus({ url: server.url, reconnectWaitMs: 20, pingIntervalMs: 100 });
+  const { name, subject } = await newStream(bus);
+  await using publisher = openPublisher(bus, { stream: name, ackWithinMs: 200 });
+  const before = publisher.publish(subject, Buffer.from('0'), fresh());
+  await before;
+  server.kill('SIGSTOP');
+  const publishes = Array.from({ length: 500 }, (_, n) =>
+    publisher.publish(subject, Buffer.from(String(n + 1)), fresh()),
+  );
+  while (bus.isConnected) await wait(20);
+  server.kill('SIGCONT');
+  await Promise.all(publishes);
+  expect(bus.session).toBeGreaterThan(1);
+  expect(await payloads(bus, name)).toEqual(Array.from({ length: 501 }, (_, n) => String(n)));
+});
+
+test('what was not confirmed in time is given up, and can be found afterwards', async () => {
+  await using server = await testServer({ stopWithinMs: 0 });
+  await using bus = await connectBus({ url: server.url });
+  const { name, subject } = await newStream(bus);
+  await using publisher = openPublisher(bus, { stream: name, window: 1 });
+  server.kill('SIGSTOP');
+  const sent = publisher.publish(subject, Buffer.from('sent'), fresh(300, 'sent'));
+  const waiting = publisher.publish(subject, Buffer.from('waiting'), fresh(300, 'waiting'));
+  const failures = await Promise.all([failureOf(sent), failureOf(waiting)]);
+  server.kill('SIGCONT');
+  expect(failures).toMatchObject([
+    { code: 'BUS_UNCONFIRMED', reason: 'unconfirmed', mayBeStored: true },
+    { code: 'BUS_UNCONFIRMED', reason: 'unconfirmed', mayBeStored: false },
+  ]);
+  await bus.roundTripMs();
+  const where = { stream: name, subject, sinceNs: 0n };
+  expect(await findById(bus, { ...where, id: 'sent' })).toMatchObject({ seq: 1 });
+  expect(await findById(bus, { ...where, id: 'waiting' })).toBeUndefined();
+});
+
+test('what is published without a connection waits for one, and is given up if none comes', async () => {
+  await using server = await testServer();
+  await using bus = await connectBus({ url: server.url, reconnectWaitMs: 20 });
+  const { name, subject } = await newStream(bus);
+  await using publisher = openPublisher(bus, { stream: name });
+  server.kill('SIGKILL');
+  await server.exited;
+  while (bus.isConnected) await wait(5);
+  const patient = publisher.publish(subject, Buffer.from('patient'), fresh());
+  const hasty = await failureOf(publisher.publish(subject, Buffer.from('hasty'), fresh(300)));
+  expect(hasty).toMatchObject({ code: 'BUS_UNCONFIRMED', mayBeStored: false });
+  expect(hasty.message).toContain('there was no connection');
+  await server.restart();
+  expect(await patient).toEqual({ seq: 1, duplicate: false });
+});
