@@ -20,23 +20,9 @@ interface Writer {
 }
 
 /** Starts test/fixtures/writer.ts. `wrap` goes before it on the command line. */
-function startWriter(
-  path: string,
-  [count, bytes, atOnce]: [number, number, number],
-  wrap: string[] = [],
-): Writer {
+function startWriter(path: string, args: readonly (number | string)[], wrap: string[] = []): Writer {
   const program = join(project, 'test/fixtures/writer.ts');
-  const line = [
-    ...wrap,
-    process.execPath,
-    '--import',
-    'tsx',
-    program,
-    path,
-    `${count}`,
-    `${bytes}`,
-    `${atOnce}`,
-  ];
+  const line = [...wrap, process.execPath, '--import', 'tsx', program, path, ...args.map(String)];
   const child = spawn(line[0] ?? '', line.slice(1), { cwd: project, stdio: ['ignore', 'pipe', 'pipe'] });
   onTestFinished(() => void child.kill('SIGKILL'));
   let out = '';

@@ -6,8 +6,24 @@
 import type { Position } from '../log/reader.ts';
 import type { Problem } from '../record/line.ts';
 
+/** What a verifier can find. */
+export type FindingCode =
+  | Problem
+  | 'payload-withheld'
+  | 'unterminated'
+  | 'misplaced'
+  | 'chain-broken'
+  | 'session-conflict'
+  | 'prev-unknown'
+  | 'segment-missing'
+  | 'cause-mismatch'
+  | 'unknown-key'
+  | 'revoked-key'
+  | 'not-permitted'
+  | 'other-swarm';
+
 /** Every finding, in a sentence that fits any line; a `Finding` has one that fits its own. */
-export const findingCodes = {
+export const findingCodes: Readonly<Record<FindingCode, string>> = {
   malformed: 'The line is not a record: its shape breaks the grammar.',
   'unsupported-version': 'The record is of a version that this verifier does not know.',
   'bad-signature': 'The signature does not hold: the record was changed, or never signed by that key.',
@@ -25,9 +41,7 @@ export const findingCodes = {
   'revoked-key': 'The key was revoked from an earlier place of the log on.',
   'not-permitted': 'The keyring does not let this agent publish on that subject.',
   'other-swarm': 'The record was said in another swarm.',
-} as const satisfies Record<Problem, string> & Record<string, string>;
-
-export type FindingCode = keyof typeof findingCodes;
+};
 
 /** One thing that is wrong with a record. */
 export interface Fault {

@@ -12,7 +12,7 @@ import { type LogLine, type Position, readLines } from '../log/reader.ts';
 import { logFiles } from '../log/segment.ts';
 import { CompactTree } from '../merkle/tree.ts';
 import { leafOfLine } from '../record/entry.ts';
-import { verifyRecord } from '../record/line.ts';
+import { type Verified, verifyRecord } from '../record/line.ts';
 import { receivedContradicts } from '../record/received.ts';
 import type { SignedRecord } from '../record/signed.ts';
 import { isVersion1, verifyVersion1 } from '../record/version1.ts';
@@ -108,11 +108,11 @@ class Verification {
       this.#findings.push({ code: 'unterminated', at, detail });
       return;
     }
-    const leaf = leafOfLine(bytes);
+    const verdict = isVersion1(bytes) ? undefined : verifyRecord(bytes);
+    const leaf = verdict?.record?.leaf ?? leafOfLine(bytes);
     file.firstLeaf ??= leaf;
-    const faults = isVersion1(bytes)
-      ? this.#checkVersion1(bytes, leaf)
-      : this.#checkVersion2(bytes, leaf, at);
+    const faults =
+      verdict === undefined ? this.#checkVersion1(bytes, leaf) : this.#checkVersion2(verdict, bytes, at);
     this.#findings.push(...faults.map(({ code, detail }) => ({ code, at, detail })));
     file.leaves.add(leaf);
     file.tree.append(Buffer.from(leaf, 'hex'));
@@ -172,8 +172,7 @@ class Verification {
     return this.#credit(signer, faults);
   }
 
-  #checkVersion2(bytes: Buffer, leaf: Sha256Hex, at: Position): Fault[] {
-    const verdict = verifyRecord(bytes);
+  #checkVersion2(verdict: Verified, bytes: Buffer, at: Position): Fault[] {
     if (!verdict.ok && verdict.problem === 'malformed') {
       const hash = sha256Hex(bytes);
       const same = this.#torn.get(hash) ?? [];
@@ -184,7 +183,7 @@ class Verification {
       return [{ code: verdict.problem, detail: verdict.detail }];
     }
     const { record } = verdict;
-    const { header } = record;
+    const { header, leaf } = record;
     this.#seenVersion2 = true;
     const faults: Fault[] = verdict.ok ? [] : [{ code: verdict.problem, detail: verdict.detail }];
     if (record.payload === undefined) {
