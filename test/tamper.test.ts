@@ -3,6 +3,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { keyringOfOne } from '../src/agent/self.ts';
 import { sha256Hex } from '../src/base/encoding.ts';
@@ -98,3 +99,85 @@ describe('whole lines', () => {
     expect(findings.map(({ at, code }) => [at.line, code])).toContainEqual([5, 'malformed']);
   });
 });
+
+describe('any edits at all', () => {
+  type Edit = (bytes: Buffer) => Buffer;
+  const at = (fraction: number, length: number): number => Math.min(Math.floor(fraction * length), length);
+  const cut = (bytes: Buffer, from: number, to: number, between: Uint8Array = Buffer.alloc(0)): Buffer =>
+    Buffer.concat([bytes.subarray(0, from), between, bytes.subarray(Math.max(from, to))]);
+  const onLines =
+    (edit: (lines: string[]) => string[]): Edit =>
+    (bytes) =>
+      Buffer.from(edit(bytes.toString('latin1').split('\n')).join('\n'), 'latin1');
+  const place = fc.double({ min: 0, max: 1, noNaN: true });
+  const edits: fc.Arbitrary<Edit>[] = [
+    place.map((from) => onLines((lines) => lines.toSpliced(at(from, lines.length), 1))),
+    fc.tuple(place, place).map(([from, to]) =>
+      onLines((lines) => {
+        const line = lines[at(from, lines.length - 1)] ?? '';
+        return lines.toSpliced(at(to, lines.length), 0, line);
+      }),
+    ),
+    fc.tuple(place, place).map(([from, to]) =>
+      onLines((lines) => {
+        const [line = ''] = lines.splice(at(from, lines.length - 1), 1);
+        return lines.toSpliced(at(to, lines.length), 0, line);
+      }),
+    ),
+    fc.tuple(place, fc.nat(300)).map(
+      ([from, count]): Edit =>
+        (bytes) =>
+          cut(bytes, at(from, bytes.length), at(from, bytes.length) + count),
+    ),
+    fc.tuple(place, fc.uint8Array({ maxLength: 3 })).map(
+      ([from, inserted]): Edit =>
+        (bytes) =>
+          cut(bytes, at(from, bytes.length), 0, inserted),
+    ),
+    place.map(
+      (from): Edit =>
+        (bytes) =>
+          bytes.subarray(0, at(from, bytes.length)),
+    ),
+  ];
+
+  test('leave a log in which something is found, or beginnings of its sessions and nothing else', async () => {
+    const file = join(temporaryFolder(), 'swarm.jsonl');
+    await using one = await openLog(file, { key: planner });
+    await Promise.all([1, 2, 3].map((n) => one.append(said(`one ${n}`))));
+    await using other = await openLog(file, { key: stranger });
+    for (let n = 0; n < 3; n += 1) {
+      await other.append(said(`other ${n}`));
+      await one.append(said(`one again ${n}`));
+    }
+    const original = readFileSync(file);
+    const sessionOf = (line: string): string => /"session":"(\w+)"/.exec(line)?.[1] ?? '';
+    const linesBySession = (bytes: Buffer): Map<string, string[]> =>
+      groupBy(bytes.toString('latin1').split('\n').filter(Boolean), sessionOf);
+    const whole = linesBySession(original);
+    const outcomes = { found: 0, beginnings: 0 };
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.oneof(...edits), { minLength: 1, maxLength: 4 }), async (chosen) => {
+        const bytes = chosen.reduce((edited, edit) => edit(edited), original);
+        writeFileSync(file, bytes);
+        if ((await verifyLog(file)).findings.length > 0) {
+          outcomes.found += 1;
+          return;
+        }
+        outcomes.beginnings += 1;
+        for (const [session, lines] of linesBySession(bytes)) {
+          expect(lines).toEqual(whole.get(session)?.slice(0, lines.length));
+        }
+      }),
+      { numRuns: 600 },
+    );
+    expect(outcomes.found).toBeGreaterThan(300);
+    expect(outcomes.beginnings).toBeGreaterThan(0);
+  }, 60_000);
+});
+
+function groupBy(lines: readonly string[], keyOf: (line: string) => string): Map<string, string[]> {
+  const groups = new Map<string, string[]>();
+  for (const line of lines) groups.set(keyOf(line), [...(groups.get(keyOf(line)) ?? []), line]);
+  return groups;
+}

@@ -61,7 +61,8 @@ describe('append', () => {
     await fc.assert(
       fc.asyncProperty(fc.array(fc.nat(6), { minLength: 1, maxLength: 40 }), async (pauses) => {
         const pending = pauses.map(async (pause, index) => {
-          for (let turn = 0; turn < pause; turn += 1) await (turn % 2 === 0 ? null : new Promise(setImmediate));
+          for (let turn = 0; turn < pause; turn += 1)
+            await (turn % 2 === 0 ? null : new Promise(setImmediate));
           await log.append(said(String(index)));
         });
         await Promise.all(pending);
@@ -75,8 +76,12 @@ describe('append', () => {
   test('refuses a draft that the format does not allow, and goes on', async () => {
     const path = place();
     await using log = await openLog(path, { key });
-    await expect(log.append({ ...said('x'), subject: 'thread..x' })).rejects.toMatchObject({ code: 'RECORD_INVALID' });
-    await expect(log.append({ ...said('x'), reason: 'none' })).rejects.toMatchObject({ code: 'RECORD_INVALID' });
+    await expect(log.append({ ...said('x'), subject: 'thread..x' })).rejects.toMatchObject({
+      code: 'RECORD_INVALID',
+    });
+    await expect(log.append({ ...said('x'), reason: 'none' })).rejects.toMatchObject({
+      code: 'RECORD_INVALID',
+    });
     await log.append(said('fine'));
     expect(await verifyLog(path)).toMatchObject({ verified: 1, bad: 0 });
   });
@@ -126,7 +131,13 @@ describe('a session', () => {
 
 describe('a torn tail', () => {
   test.each([
-    ['before the log is opened', async (path: string, tear: () => void) => (tear(), openLog(path, { key }))],
+    [
+      'before the log is opened',
+      async (path: string, tear: () => void) => {
+        tear();
+        return openLog(path, { key });
+      },
+    ],
     [
       'by another writer, while the log is open',
       async (path: string, tear: () => void) => {
