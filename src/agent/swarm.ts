@@ -240,7 +240,7 @@ export class Swarm implements AsyncDisposable {
     if (keyring.mayPublish(agent, subject)) return;
     throw new SwarmError(
       'PUBLISH_NOT_PERMITTED',
-      `the keyring does not let ${agent.name} publish on ${subject}, only on ${agent.publish.join(', ')}; widen it with \`swarm keys add LINE --publish PATTERN\``,
+      `the keyring does not let ${agent.name} publish on ${subject}, only on ${agent.publish.join(', ')}; \`swarm keys add LINE --publish PATTERN …\` names anew all that it may`,
     );
   }
 }

@@ -1,0 +1,12 @@
+/**
+ * Where an agent's key is, and what the agent is called if nobody says: after its env file.
+ */
+import { basename } from 'node:path';
+import { agentNameGrammar } from '../identity/agent-name.ts';
+
+/** Returns `planner` for `planner.env` and `.env.planner`, else `agent`. */
+export function nameFromEnvFile(path: string): string {
+  const name = /^(?:\.env\.(.+)|(.+)\.env)$/.exec(basename(path));
+  const found = name?.[1] ?? name?.[2] ?? '';
+  return agentNameGrammar.test(found) ? found : 'agent';
+}

@@ -1,0 +1,72 @@
+/**
+ * `swarm keys add`: takes the line that an agent handed out into the keyring.
+ */
+import { text } from 'node:stream/consumers';
+import type { Command } from '@commander-js/extra-typings';
+import { readSettings } from '../../agent/settings.ts';
+import { SwarmError } from '../../base/errors.ts';
+import { type Handover, parseHandover } from '../../identity/handover.ts';
+import type { Keyring } from '../../identity/keyring.ts';
+import { emptyKeyring, updateKeyring } from '../../identity/keyring-edit.ts';
+import type { Invocation } from '../invocation.ts';
+import { parsePatterns, rightsOf, withAgentAndRights } from '../keyring-change.ts';
+import { collect, given } from '../options.ts';
+import type { Output } from '../output.ts';
+
+export function define(command: Command, { out }: Invocation): void {
+  command
+    .summary("add an agent's public keys to the keyring")
+    .description(
+      `Add the line that \`swarm keys new\` or \`swarm keys show\` printed: as one argument or as its four words, or from
+stdin (-), where several may stand. --publish names everything that the agent may publish on, so for an agent that is
+there it replaces what it had; without it a new agent may publish on thread.*.NAME and below, another keeps its rights.`,
+    )
+    .argument('<line...>', 'name record-key checkpoint-key nkey; or - for stdin')
+    .option('--publish <pattern>', 'what it may publish on, once for each', collect)
+    .option('--rotate', 'the line is a new key of an agent that is there: keep the old one beside it')
+    .option('--keyring <file>', 'SWARM_KEYRING, else swarm.keys.json')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ swarm keys add 'listener 9a3f… … U…'
+  $ swarm keys add 'listener 9a3f… … U…' --publish 'thread.*.listener' --publish 'thread.*.alerts'
+  $ ssh agent@host swarm keys show | swarm keys add -`,
+    )
+    .action(async (words, { publish, rotate = false, keyring }) => {
+      const patterns = parsePatterns(publish);
+      const settings = await readSettings(given({ keyring }));
+      const handovers = await readHandovers(words);
+      let before: Keyring = emptyKeyring;
+      const after = await updateKeyring(settings.keyring, (current) => {
+        before = current;
+        return handovers.reduce(
+          (changed, { name, ...key }) =>
+            withAgentAndRights(changed, { name, ...given({ publish: patterns }), keys: [key] }, { rotate }),
+          current,
+        );
+      });
+      for (const { name } of handovers) tellOfChange(name, before, after, settings.keyring, out);
+    });
+}
+
+async function readHandovers(words: readonly string[]): Promise<readonly Handover[]> {
+  if (words.length !== 1 || words[0] !== '-') return [parseHandover(words.join(' '))];
+  const lines = (await text(process.stdin)).split('\n').filter((line) => line.trim() !== '');
+  if (lines.length === 0) throw new SwarmError('USAGE', 'there is no line on stdin');
+  return lines.map(parseHandover);
+}
+
+function tellOfChange(name: string, before: Keyring, after: Keyring, path: string, out: Output): void {
+  const keysIn = (keyring: Keyring): number =>
+    keyring.agents.find((agent) => agent.name === name)?.keys.length ?? 0;
+  const had = rightsOf(before, name);
+  const has = rightsOf(after, name);
+  const lost = had.filter((pattern) => !has.includes(pattern));
+  const rights = `It may publish on: ${has.join(', ') || 'nothing'}`;
+  if (keysIn(before) === 0) out.note(`Added ${name} to ${path}. ${rights}`);
+  else if (keysIn(after) > keysIn(before)) out.note(`Added a key to ${name} in ${path}. ${rights}`);
+  else if (had.join() !== has.join()) out.note(`Changed what ${name} may do in ${path}. ${rights}`);
+  else out.note(`${path} already has ${name} with this key. ${rights}`);
+  if (lost.length > 0) out.note(`No longer: ${lost.join(', ')}`);
+}

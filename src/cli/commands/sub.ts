@@ -1,0 +1,119 @@
+/**
+ * `swarm sub`: prints messages, each verified and on the log before it is printed, and acked after.
+ */
+import type { Command } from '@commander-js/extra-typings';
+import type { Message } from '../../agent/message.ts';
+import type { Swarm } from '../../agent/swarm.ts';
+import { encodeBase64, sha256Hex } from '../../base/encoding.ts';
+import { parsePattern } from '../../base/subject.ts';
+import { isJsonText } from '../../record/payload.ts';
+import type { Invocation } from '../invocation.ts';
+import { joined } from '../joining.ts';
+import { given, parseCount, takingSettings } from '../options.ts';
+import { type Output, type Piece, styled } from '../output.ts';
+
+export function define(command: Command, invocation: Invocation): void {
+  takingSettings(command)
+    .description(
+      `Print the messages on FILTER, from the first that the stream has, one a line: sender, subject, payload. Each was
+verified and is on the log before it is printed, and is acked after; refused ones are told of on stderr. The broker
+remembers what was acked under the durable name, by default made of the agent's name and the filter, so that the same
+command goes on where it stopped. Ctrl-C ends it.`,
+    )
+    .argument('<filter>', "a subject; * stands for one token, a last > for the rest: 'thread.t1.>'")
+    .option('--durable <name>', 'the name under which the broker remembers what was acked')
+    .option('--count <n>', 'end after so many messages', parseCount)
+    .option('--new', 'a new durable begins with what comes from now on')
+    .option('--json', 'print each message as one JSON object')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  $ swarm sub 'thread.t1.>'
+  $ swarm sub 'thread.*.planner' --new --count 1
+  $ swarm sub 'thread.>' --durable archive --json > messages.jsonl`,
+    )
+    .action(async (filterText, { durable, count, new: onlyNew, json, ...options }) => {
+      const filter = parsePattern(filterText);
+      if (count === 0) return;
+      const printed = await joined(options, invocation, (swarm, interrupted) =>
+        print(swarm, interrupted, invocation.out, {
+          filter,
+          durable: durable ?? defaultDurable(swarm, filter),
+          count: count ?? Number.POSITIVE_INFINITY,
+          deliver: onlyNew === true ? 'new' : 'all',
+          asJson: json === true,
+        }),
+      );
+      if (count !== undefined && printed < count) invocation.end('interrupted');
+    });
+}
+
+interface Printing {
+  readonly filter: string;
+  readonly durable: string;
+  readonly count: number;
+  readonly deliver: 'all' | 'new';
+  readonly asJson: boolean;
+}
+
+/** Returns how many messages were printed when there were enough, or Ctrl-C ended it. */
+async function print(
+  swarm: Swarm,
+  interrupted: AbortSignal,
+  out: Output,
+  { filter, durable, count, deliver, asJson }: Printing,
+): Promise<number> {
+  // Not more than are wanted: what is on the log as heard should have been printed.
+  await using subscription = swarm.subscribe(filter, { durable, deliver, ahead: Math.min(count, 256) });
+  await subscription.ready();
+  interrupted.addEventListener('abort', () => void subscription.stop(), { once: true }); // `next` returns then
+  if (interrupted.aborted) return 0;
+  out.note(`Listening on ${filter} as ${durable}; Ctrl-C ends.`);
+  let printed = 0;
+  while (printed < count) {
+    const message = await subscription.next();
+    if (message === undefined) break;
+    if (asJson) out.jsonText(jsonOf(message));
+    else out.data(...lineOf(message));
+    if (!(await out.written())) break; // nobody read it: the broker is to deliver it again
+    await message.ack();
+    printed += 1;
+  }
+  return printed;
+}
+
+function lineOf({ sender, subject, data, attempt }: Message): Piece[] {
+  const again = attempt > 1 ? [' ', styled('yellow', `(attempt ${attempt})`)] : [];
+  return [styled('bold', sender.name), ' ', styled('cyan', subject), ' ', payloadOf(data), ...again];
+}
+
+/** Returns the payload as it is if it is JSON, else in base64. */
+function payloadOf(data: Uint8Array): string {
+  return isJsonText(data) ? Buffer.from(data).toString('utf8') : `base64:${encodeBase64(data)}`;
+}
+
+/** Returns a message as JSON in which the payload stands byte for byte, so that long numbers keep their digits. */
+function jsonOf({ record, sender, subject, threadId, id, seq, attempt, data }: Message): string {
+  const facts = JSON.stringify({
+    ts_ns: String(record.header.tsNs),
+    thread_id: threadId,
+    subject,
+    sender: sender.name,
+    leaf: record.leaf,
+    id,
+    seq,
+    attempt,
+    ...given({ meta: record.header.meta }),
+  });
+  const payload = isJsonText(data)
+    ? `"payload":${Buffer.from(data).toString('utf8')}`
+    : `"payload_b64":"${encodeBase64(data)}"`;
+  return `${facts.slice(0, -1)},${payload}}`;
+}
+
+/** Returns a durable name that is the same for the same agent and filter, and for no others. */
+function defaultDurable({ name, publicKey }: Swarm, filter: string): string {
+  const agent = name?.slice(0, 50) ?? sha256Hex(publicKey).slice(0, 12);
+  return `${agent}-cli-${sha256Hex(filter).slice(0, 8)}`;
+}

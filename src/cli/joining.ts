@@ -1,0 +1,45 @@
+/**
+ * A command's time in the swarm: joined, told of what happens on the way, and left in order.
+ */
+import type { Swarm } from '../agent/swarm.ts';
+import { joinSwarm } from '../agent/swarm.ts';
+import { busStatus, messageRefused } from '../base/events.ts';
+import type { Invocation } from './invocation.ts';
+import { type JoinOptions, settingsOf } from './options.ts';
+import type { Output } from './output.ts';
+
+/**
+ * Joins with `options`, and returns what `use` returns once the swarm was left. `use` is given a signal that Ctrl-C
+ * aborts. Throws what `joinSwarm` and `use` throw.
+ */
+export async function joined<Result>(
+  options: JoinOptions,
+  { out, interruption }: Invocation,
+  use: (swarm: Swarm, interrupted: AbortSignal) => Promise<Result>,
+): Promise<Result> {
+  const interrupted = interruption.take();
+  const stopTelling = tellOfEvents(out);
+  try {
+    await using swarm = await joinSwarm(settingsOf(options));
+    interrupted.throwIfAborted();
+    return await use(swarm, interrupted);
+  } finally {
+    stopTelling();
+  }
+}
+
+/** Notes changes of the connection and refused messages on stderr until the returned function is called. */
+export function tellOfEvents(out: Output): () => void {
+  const stops = [
+    busStatus.subscribe(({ status, detail }) => {
+      if (status === 'warning') out.warn(detail);
+      else if (status !== 'connected') out.note(detail);
+    }),
+    messageRefused.subscribe(({ subject, reason, detail, seq }) => {
+      out.warn(`message ${seq} on ${subject} was refused (${reason}): ${detail}`);
+    }),
+  ];
+  return () => {
+    for (const stop of stops) stop();
+  };
+}

@@ -1,0 +1,60 @@
+/**
+ * What several commands take: the settings of an agent, and numbers.
+ */
+import type { Command } from '@commander-js/extra-typings';
+import { InvalidArgumentError } from 'commander';
+import type { SettingSources } from '../agent/settings.ts';
+
+/** What a command that joins the swarm was told; the rest is left to the env file and the environment. */
+export type JoinOptions = {
+  url?: string | undefined;
+  creds?: string | undefined;
+  env?: string | undefined;
+  keyring?: string | undefined;
+  log?: string | undefined;
+  stream?: string | undefined;
+  swarm?: string | undefined;
+};
+
+/** Returns `command` with the options of whoever joins the swarm. */
+export function takingSettings(command: Command): Command<[], JoinOptions> {
+  return command
+    .optionsGroup('Options of an agent:')
+    .option('--url <url>', 'the NATS server (NATS_URL, else nats://127.0.0.1:4222)')
+    .option('--creds <file>', 'a NATS credentials file (NATS_CREDS)')
+    .option('--env <file>', "the file with the agent's key (SWARM_ENV, else .env)")
+    .option('--keyring <file>', 'whom to trust, and with what (SWARM_KEYRING, else swarm.keys.json)')
+    .option('--log <file>', 'where everything is logged (SWARM_LOG, else logs/swarm.jsonl)')
+    .option('--stream <name>', 'the JetStream stream (SWARM_STREAM, else THREADS)')
+    .option('--swarm <name>', 'the swarm that messages are said in (SWARM_NAME, else the keyring says)')
+    .optionsGroup('Options:');
+}
+
+/** Returns `options` as the settings they are. */
+export function settingsOf({ creds, ...options }: JoinOptions): SettingSources {
+  return given({ ...options, credentials: creds });
+}
+
+type Given<T> = { [Name in keyof T]?: Exclude<T[Name], undefined> };
+
+/** Returns `options` without those that were not given. */
+export function given<T extends object>(options: T): Given<T> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Given<T>;
+}
+
+/** Returns an option that was given several times, in order. */
+export function collect(value: string, before: readonly string[] | undefined): readonly string[] {
+  return [...(before ?? []), value];
+}
+
+/** Returns the number of a port; 0 is a free one. */
+export function parsePort(text: string): number {
+  if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return Number(text);
+  throw new InvalidArgumentError('It is not a port: 0 (a free one) to 65535.');
+}
+
+/** Returns a whole number from 0 on. */
+export function parseCount(text: string): number {
+  if (/^\d{1,15}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('It is not a whole number.');
+}

@@ -1,0 +1,55 @@
+/**
+ * A verifier's report, for people and for programs.
+ */
+import type { Keyring } from '../identity/keyring.ts';
+import type { Counts } from '../verify/finding.ts';
+import type { LogReport } from '../verify/verify.ts';
+import { type Output, styled } from './output.ts';
+
+/** What is counted without being bad: its name in docs/format.md, section 7, and what it means. */
+const countWords: Readonly<Record<keyof Counts, readonly [name: string, meaning: string]>> = {
+  withheld: ['withheld', 'the payload is not in the log, the signed hash of it is'],
+  unresolved: ['unresolved', 'the record names a cause that this log does not hold'],
+  recovered: ['recovered', 'a line that a killed writer left torn, as a later record says'],
+  continues: ['continues', 'the log goes on from a segment that is not here'],
+  version1: ['version 1', 'signed one by one and not chained: a missing line would not show'],
+  flushCut: ['flush-cut', 'a session stops in the middle of a flush: a crash, or a cut'],
+};
+
+/** Says each finding on a line `file:line: code: sentence`, then what was counted, then the verdict. */
+export function printReport({ findings, counted, verified, bad }: LogReport, out: Output): void {
+  for (const { at, code, detail } of findings) {
+    out.data(`${at.file}:${at.line}: `, styled('red', code), `: ${detail}`);
+  }
+  for (const [name, [word, meaning]] of Object.entries(countWords)) {
+    const count = counted[name as keyof Counts];
+    if (count > 0) out.data(`${count} ${word}: ${meaning}`);
+  }
+  out.data(styled(bad === 0 ? 'green' : 'red', `Verified ${verified} records, ${bad} bad`));
+}
+
+/** Whose keys counted. */
+export interface KeysUsed {
+  /** `undefined` where the log's own keys were taken for good. */
+  readonly keyring: Keyring | undefined;
+  readonly source: string;
+  readonly sha256: string | undefined;
+}
+
+/** Returns the report on the log at `path` as one JSON object: docs/cli.md lists its members. */
+export function reportAsJson(path: string, report: LogReport, { keyring, source, sha256 }: KeysUsed): object {
+  return {
+    log: path,
+    verified: report.verified,
+    bad: report.bad,
+    findings: report.findings.map(({ code, at, detail }) => ({ code, ...at, detail })),
+    counted: report.counted,
+    keyring: keyring === undefined ? null : { source, sha256: sha256 ?? null },
+    trees: report.trees,
+    signers: Array.from(report.signers, ([key, verified]) => ({
+      key,
+      agent: keyring?.find(key)?.agent.name ?? null,
+      verified,
+    })),
+  };
+}
