@@ -158,7 +158,7 @@ describe('any edits at all', () => {
     const outcomes = { found: 0, beginnings: 0 };
     await fc.assert(
       fc.asyncProperty(fc.array(fc.oneof(...edits), { minLength: 1, maxLength: 4 }), async (chosen) => {
-        const bytes = chosen.reduce((edited, edit) => edit(edited), original);
+        const bytes = chosen.reduce<Buffer>((edited, edit) => edit(edited), original);
         writeFileSync(file, bytes);
         if ((await verifyLog(file)).findings.length > 0) {
           outcomes.found += 1;

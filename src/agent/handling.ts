@@ -51,9 +51,13 @@ export class Handling implements AsyncDisposable {
         }
       }
     };
-    this.finished = Promise.all(Array.from({ length: concurrency }, work)).then(async () => {
-      await Promise.all(answers);
-    });
+    this.finished = Promise.all(Array.from({ length: concurrency }, work)).then(
+      async () => void (await Promise.all(answers)),
+      async (error: unknown) => {
+        await subscription.stop(); // what is held here would wait for a handler that never comes
+        throw error;
+      },
+    );
   }
 
   /** Takes no more messages, and resolves when those at work are handled and acked. */

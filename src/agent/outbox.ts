@@ -5,6 +5,7 @@
  * is fresh; after that the stream is asked whether it has it, and if not the message is said anew: a new record
  * whose cause is the old one (docs/format.md, section 5). What the broker refuses is logged as BUS.UNSENT.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Subject } from '../base/subject.ts';
 import type { Bus } from '../bus/connection.ts';
 import { findById } from '../bus/find.ts';
@@ -17,6 +18,10 @@ import { printEnvelope } from './envelope.ts';
 
 /** The meta member that names the first record of a row of them that say the same message again. */
 export const firstSaidAs = 'first-said-as';
+
+/** How often a connected broker is asked for a message before it is given up, and the pause in between. */
+const searchTries = 3;
+const searchPauseMs = 500;
 
 export interface Published {
   /** Where the stream keeps the message. */
@@ -59,6 +64,8 @@ export class Outbox {
         if (!(error instanceof PublishError) || error.code === 'BUS_CLOSED') throw error;
         failure = error;
       }
+      // Nothing is asked or said anew while the broker is away: it would only be stale again.
+      if (failure.code === 'BUS_UNCONFIRMED') await backOnline(this.#parts.bus);
       const seq = failure.mayBeStored ? await this.#whereStored(record) : undefined;
       if (seq !== undefined) return { seq, record };
       if (failure.code !== 'BUS_UNCONFIRMED') {
@@ -73,16 +80,23 @@ export class Outbox {
     }
   }
 
-  /** Returns where the stream keeps the record in time to count as fresh; a stale copy is as good as none. */
+  /**
+   * Returns where the stream keeps the record, stored in time to count as fresh: a stale copy is as good as none.
+   */
   async #whereStored({ header, leaf }: SignedRecord): Promise<number | undefined> {
     const { bus, stream, freshForNs } = this.#parts;
-    const found = await findById(bus, {
-      stream,
-      subject: header.subject,
-      id: leaf,
-      sinceNs: header.tsNs - freshForNs,
-    });
-    return found !== undefined && found.timestampNs - header.tsNs <= freshForNs ? found.seq : undefined;
+    const asked = { stream, subject: header.subject, id: leaf, sinceNs: header.tsNs - freshForNs };
+    for (let triesLeft = searchTries; ; ) {
+      try {
+        const found = await findById(bus, asked);
+        return found !== undefined && found.timestampNs - header.tsNs <= freshForNs ? found.seq : undefined;
+      } catch (error) {
+        if (bus.isConnected) triesLeft -= 1;
+        if (bus.isClosed || triesLeft === 0) throw error;
+        await sleep(searchPauseMs);
+        await backOnline(bus);
+      }
+    }
   }
 
   async #logUnsent({ header, leaf }: SignedRecord, reason: string): Promise<void> {
@@ -94,4 +108,16 @@ export class Outbox {
       reason,
     });
   }
+}
+
+/** Resolves once `bus` is connected, or closed for good. */
+function backOnline(bus: Bus): Promise<void> {
+  return new Promise((resolve) => {
+    if (bus.isConnected || bus.isClosed) return resolve();
+    const done = (): void => {
+      stop();
+      resolve();
+    };
+    const stop = bus.listen({ reconnected: done, closed: done });
+  });
 }

@@ -120,8 +120,11 @@ export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
       }, deliveries.ackWaitMs / 3);
       for await (const bus of deliveries) {
         while (this.#held.length >= this.#parts.ahead && !this.#ended) await this.#change();
+        if (this.#failure !== undefined) break;
         const logged = this.#log(bus);
-        logged.catch(() => undefined); // awaited in `next`; until then its failure is nobody's surprise
+        logged.catch((error: unknown) => {
+          this.#failure = { error }; // what cannot be logged is not heard: no more is taken
+        });
         this.#held.push({ bus, logged });
         this.#notify();
       }

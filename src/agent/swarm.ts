@@ -16,10 +16,11 @@ import { ensureStream, threadsStream } from '../bus/stream.ts';
 import type { PublicKey, SigningKey } from '../identity/key.ts';
 import type { Agent, Keyring } from '../identity/keyring.ts';
 import { type LogWriter, openLog } from '../log/writer.ts';
+import { receivedHashKey } from '../record/received.ts';
 import { currentDelivery } from './causality.ts';
 import { type Handler, Handling, type HandlingOptions } from './handling.ts';
 import type { Message } from './message.ts';
-import { Outbox, type Published } from './outbox.ts';
+import { firstSaidAs, Outbox, type Published } from './outbox.ts';
 import { encodePayload } from './payload.ts';
 import { keyringOfOne, loadKey, loadKnownKeys } from './self.ts';
 import { readSettings, type SettingSources } from './settings.ts';
@@ -46,7 +47,7 @@ export interface PublishOptions {
   readonly refs?: readonly Message[];
   /** A W3C traceparent of version 00. @default that of the cause, if it has one */
   readonly trace?: string;
-  /** 1 to 8 short facts, signed with the message: content type, model, tenant. */
+  /** 1 to 7 short facts, signed with the message: content type, model, tenant. */
   readonly meta?: Readonly<Record<string, string>>;
 }
 
@@ -69,6 +70,12 @@ export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
   for (const warning of warnings) process.emitWarning(warning, { type: 'SwarmWarning' });
   const keyring = (await loadKnownKeys(settings))?.keyring ?? keyringOfOne(key.publicKey);
   const agent = keyring.find(key.publicKey)?.agent;
+  if (settings.swarm !== undefined && keyring.swarm !== undefined && settings.swarm !== keyring.swarm) {
+    throw new SwarmError(
+      'USAGE',
+      `we are of swarm ${settings.swarm}, the keyring ${settings.keyring} of ${keyring.swarm}`,
+    );
+  }
   const swarm = settings.swarm ?? keyring.swarm;
   const bus = await connectBus({
     url: settings.url,
@@ -152,9 +159,11 @@ export class Swarm implements AsyncDisposable {
    * `BUS_PERMISSION`. `BUS_CLOSED` leaves it open whether the stream has it.
    */
   async publish(subject: string, payload: unknown, options: PublishOptions = {}): Promise<Published> {
+    if (this.#closed !== undefined) throw new SwarmError('BUS_CLOSED', 'the swarm was left; join it again');
     const to = parseSubject(subject);
     const bytes = encodePayload(payload);
     this.#requirePermission(to);
+    if (options.meta !== undefined) checkMeta(options.meta);
     const { maxPayload } = this.#parts.bus;
     if (bytes.length > maxPayload) {
       throw new SwarmError(
@@ -237,10 +246,23 @@ export class Swarm implements AsyncDisposable {
         `the keyring does not hold this agent's key ${key.publicKey}, so nobody would take its messages; add it with \`swarm keys add\``,
       );
     }
+    if (keyring.find(key.publicKey)?.key.revoked !== undefined) {
+      throw new SwarmError(
+        'PUBLISH_NOT_PERMITTED',
+        `the keyring says that this agent's key ${key.publicKey} is revoked, so nobody would take its messages; make a new one with \`swarm keys new --force\``,
+      );
+    }
     if (keyring.mayPublish(agent, subject)) return;
     throw new SwarmError(
       'PUBLISH_NOT_PERMITTED',
       `the keyring does not let ${agent.name} publish on ${subject}, only on ${agent.publish.join(', ')}; \`swarm keys add LINE --publish PATTERN …\` names anew all that it may`,
     );
   }
+}
+
+/** Leaves room for the pair that a message said anew carries, and keeps our own names for us. */
+function checkMeta(meta: Readonly<Record<string, string>>): void {
+  const reserved = [firstSaidAs, receivedHashKey].find((name) => Object.hasOwn(meta, name));
+  if (reserved !== undefined) throw new SwarmError('RECORD_INVALID', `the meta name ${reserved} is taken`);
+  if (Object.keys(meta).length > 7) throw new SwarmError('RECORD_INVALID', 'meta holds 1 to 7 pairs');
 }

@@ -99,3 +99,17 @@ describe('a publish that the broker answers too late', () => {
     expect(place.records().filter(({ header }) => header.kind === 'BUS.PUBLISH')).toHaveLength(6);
   });
 });
+
+test('a publish while the broker is away for long is said anew once it is back', async () => {
+  await using server = await testServer();
+  const place = await agentsIn(temporaryFolder(), server.url, ['planner']);
+  await using planner = await place.join('planner', { duplicateWindowMs: 2_000 });
+  server.kill('SIGKILL');
+  await server.exited;
+  const published = planner.publish('thread.t.planner', 'patience');
+  await new Promise((resolve) => setTimeout(resolve, 2_500));
+  await server.restart();
+  const { seq, record } = await published;
+  const [first] = place.records();
+  expect([seq, record.header.cause]).toEqual([1, first?.leaf]);
+});

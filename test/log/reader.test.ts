@@ -53,7 +53,7 @@ describe('a log', () => {
   test.each([
     ['that is not there', (path: string) => unlinkSync(path)],
     ['whose folder is not there', (path: string) => rmSync(join(path, '..'), { recursive: true })],
-    ['that is a folder', (path: string) => [unlinkSync, mkdirSync].forEach((change) => change(path))],
+    ['that is a folder', (path: string) => mkdirSync(path + (unlinkSync(path) ?? ''))],
   ])('%s is an error that names it', async (_, spoil) => {
     const path = place();
     writeFileSync(path, '');
