@@ -37,8 +37,6 @@ export interface StreamWanted {
 
 /** What the agents say to each other. */
 export const threadsStream: StreamWanted = { name: 'THREADS', subjects: ['thread.>'] };
-/** The checkpoints that sealers publish. */
-export const checkpointsStream: StreamWanted = { name: 'CHECKPOINTS', subjects: ['checkpoint.>'] };
 
 export interface StreamFacts {
   readonly name: string;

@@ -9,7 +9,7 @@ const count = '(?:0|[1-9][0-9]{0,15})';
 const base64 = '[A-Za-z0-9+/]';
 const subjectToken = '[A-Za-z0-9_%-]+';
 
-export const grammar = {
+const members = {
   tsNs: '(?:0|[1-9][0-9]{0,18})',
   threadId: '[A-Za-z0-9_-]{1,64}',
   subject: `${subjectToken}(?:\\.${subjectToken}){1,15}`,
@@ -34,7 +34,12 @@ export const grammar = {
   /** The shape alone: one that does not decode canonically is a bad signature, not a malformed line. */
   signature: `${base64}{86}==`,
   path: `[0-9]{1,3}/[0-9]{1,3}/${base64}*={0,2}`,
-} as const;
+};
+
+/** The name of a member, or of a part of one. */
+export type Member = keyof typeof members;
+
+export const grammar: Readonly<Record<Member, string>> = members;
 
 /** Limits that count characters, which are bytes here: every member is ASCII. */
 export const limits = {
@@ -48,6 +53,6 @@ export const limits = {
 } as const;
 
 /** Returns an expression that matches a text which is a `member` and nothing else. */
-export function exactly(member: keyof typeof grammar): RegExp {
+export function exactly(member: Member): RegExp {
   return new RegExp(`^(?:${grammar[member]})$`);
 }

@@ -4,7 +4,6 @@
  * A kind that is not listed has no rule of its own. The `thread_id` rule is every kind's.
  */
 import { threadIdOf } from '../base/subject.ts';
-import type { Header } from './header.ts';
 
 /** Why a message is not let in, in the order of the checks (section 5). */
 export const rejectReasons = [
@@ -61,11 +60,16 @@ const rules: Readonly<Record<string, KindRule>> = {
   'LOG.RECOVER': { ...bare, reason: 'required', reasons: ['torn'] },
 };
 
-/** The members that the rules of section 3 speak of. */
-export type KindMembers = Pick<
-  Header,
-  'threadId' | 'subject' | 'kind' | 'cause' | 'delivery' | 'reason' | 'step'
->;
+/** The members of a header that the rules of section 3 speak of. */
+export interface KindMembers {
+  readonly threadId: string;
+  readonly subject: string;
+  readonly kind: string;
+  readonly cause?: string | undefined;
+  readonly delivery?: object | undefined;
+  readonly reason?: string | undefined;
+  readonly step?: string | undefined;
+}
 
 /** Returns what in `header` breaks the `thread_id` rule or its kind's row, or `undefined`. */
 export function kindFault(header: KindMembers): string | undefined {
@@ -103,7 +107,7 @@ function presenceFault(kind: string, name: string, presence: Presence, value: un
 
 /** Returns what is wrong with a line that keeps `received`, or does not, or `undefined`. */
 export function receivedFault(
-  { kind, cause }: Pick<Header, 'kind' | 'cause'>,
+  { kind, cause }: Pick<KindMembers, 'kind' | 'cause'>,
   received: { readonly leaf: string } | undefined,
 ): string | undefined {
   const fault = presenceFault(kind, 'received', rules[kind]?.received ?? 'absent', received);
