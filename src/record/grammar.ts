@@ -9,7 +9,31 @@ const count = '(?:0|[1-9][0-9]{0,15})';
 const base64 = '[A-Za-z0-9+/]';
 const subjectToken = '[A-Za-z0-9_%-]+';
 
-const members = {
+/** The name of a member, or of a part of one. */
+export type Member =
+  | 'tsNs'
+  | 'threadId'
+  | 'subject'
+  | 'kind'
+  | 'hash'
+  | 'version'
+  | 'swarm'
+  | 'session'
+  | 'seq'
+  | 'trace'
+  | 'stream'
+  | 'streamSeq'
+  | 'consumer'
+  | 'attempt'
+  | 'reason'
+  | 'step'
+  | 'metaKey'
+  | 'metaValue'
+  | 'publicKey'
+  | 'signature'
+  | 'path';
+
+export const grammar: Readonly<Record<Member, string>> = {
   tsNs: '(?:0|[1-9][0-9]{0,18})',
   threadId: '[A-Za-z0-9_-]{1,64}',
   subject: `${subjectToken}(?:\\.${subjectToken}){1,15}`,
@@ -35,11 +59,6 @@ const members = {
   signature: `${base64}{86}==`,
   path: `[0-9]{1,3}/[0-9]{1,3}/${base64}*={0,2}`,
 };
-
-/** The name of a member, or of a part of one. */
-export type Member = keyof typeof members;
-
-export const grammar: Readonly<Record<Member, string>> = members;
 
 /** Limits that count characters, which are bytes here: every member is ASCII. */
 export const limits = {

@@ -188,7 +188,7 @@ describe('publishing is refused before anything is logged', () => {
 
 function circle(): unknown {
   const value: Record<string, unknown> = {};
-  value['itself'] = value;
+  value.itself = value;
   return value;
 }
 
