@@ -73,10 +73,18 @@ function codeOfSignal(by: NodeJS.Signals): number {
 }
 
 function complain(thrown: unknown): void {
-  out.fail(messageOf(thrown));
-  if (!verbose) return;
-  for (let error = thrown; error instanceof Error; error = error.cause) {
-    const code = error instanceof SwarmError ? `${error.code}: ` : '';
-    out.fail(`${error === thrown ? '' : 'because of '}${code}${error.stack ?? error.message}`);
+  if (!verbose || !(thrown instanceof Error)) {
+    out.fail(messageOf(thrown));
+    return;
   }
+  for (let error: unknown = thrown; error instanceof Error; error = error.cause) {
+    const what = error === thrown ? error.message : `because of ${error.name}: ${error.message}`;
+    const code = error instanceof SwarmError ? [error.code] : [];
+    out.fail([what, ...code, ...framesOf(error)].join('\n'));
+  }
+}
+
+/** Returns where an error was thrown: the lines of its stack after what repeats the message. */
+function framesOf({ stack = '' }: Error): string[] {
+  return stack.split('\n').filter((line) => /^ {4}at /.test(line));
 }

@@ -1,0 +1,246 @@
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { temporaryFolder } from '../support/log.ts';
+import { session, shell, swarm } from './swarm.ts';
+
+/** Returns the keyring in `folder`, its keys as many as there are. */
+function agentsIn(folder: string): Record<string, { keys: number; publish?: string[] }> {
+  const { agents } = JSON.parse(readFileSync(join(folder, 'swarm.keys.json'), 'utf8'));
+  return Object.fromEntries(
+    agents.map(({ name, keys, publish }: { name: string; keys: unknown[]; publish?: string[] }) => [
+      name,
+      { keys: keys.length, ...(publish && { publish }) },
+    ]),
+  );
+}
+
+test('a newcomer makes a key, shows it, and sees it in the keyring', async () => {
+  const folder = temporaryFolder();
+  await session(
+    folder,
+    `
+    $ swarm keys list
+    ! swarm: no keyring at swarm.keys.json; \`swarm keys new\` makes one
+    [3]
+    $ swarm keys show
+    ! swarm: there is no .env; \`swarm keys new --env .env\` makes it with a key pair
+    [3]
+    $ swarm keys new --name planner
+    planner <key> <key> <nkey>
+    ! Wrote a new key pair to .env. It holds the secret: keep it to yourself, and out of git.
+    ! Added planner to swarm.keys.json. It may publish on: thread.*.planner, thread.*.planner.>
+    ! To hand to others, for their \`swarm keys add\`:
+    $ swarm keys show
+    planner <key> <key> <nkey>
+    $ swarm keys list | tr '\\t' '|'
+    planner|<key>|thread.*.planner thread.*.planner.>|-
+    $ swarm keys new
+    ! swarm: .env already holds a key pair; \`swarm keys show\` prints its line, --force replaces it and keeps the file as it was beside it
+    [3]`,
+  );
+  expect(statSync(join(folder, '.env')).mode & 0o777).toBe(0o600);
+});
+
+test('several agents live in one folder, named for their files, or as they are told', async () => {
+  const folder = temporaryFolder();
+  await session(
+    folder,
+    `
+    $ swarm -q keys new --env listener.env
+    listener <key> <key> <nkey>
+    $ SWARM_ENV=.env.writer swarm -q keys new --publish 'thread.*.writer' --publish 'thread.*.drafts'
+    writer <key> <key> <nkey>
+    $ swarm -q keys new
+    agent <key> <key> <nkey>
+    $ swarm keys show --env .env.writer
+    writer <key> <key> <nkey>
+    $ swarm keys show --env .env.writer --name other
+    ! swarm: swarm.keys.json calls the agent with this key writer, not other
+    [2]
+    $ swarm keys show --env .env.writer --name other --keyring elsewhere.json
+    ! swarm: no keyring at elsewhere.json; \`swarm keys new\` makes one
+    [3]
+    $ swarm keys list | cut -f 1,3
+    listener	thread.*.listener thread.*.listener.>
+    writer	thread.*.writer thread.*.drafts
+    agent	thread.*.agent thread.*.agent.>`,
+  );
+});
+
+describe('what keys new would be refused', () => {
+  test.each([
+    ['a name that has another key', '--name listener', 3, /already has an agent listener, with another key/],
+    ['a name that is none', '--name "a b"', 2, /not an agent's name/],
+    ['a pattern that is none', '--publish "a..b"', 2, /not a subject pattern/],
+    ['a keyring that is none', '--keyring broken.json', 3, /broken\.json is not valid JSON/],
+    ['an env file that is a folder', '--env folder', 3, /cannot read folder/],
+  ])('for %s leaves everything as it was', async (_, options, code, says) => {
+    const folder = temporaryFolder();
+    writeFileSync(join(folder, 'broken.json'), '{');
+    await shell(folder, 'mkdir folder && swarm keys new --env listener.env');
+    const before = [readdirSync(folder), agentsIn(folder)];
+    const refused = await shell(folder, `swarm keys new ${options}`);
+    expect(refused).toMatchObject({ code, stdout: '', stderr: expect.stringMatching(says) });
+    expect([readdirSync(folder), agentsIn(folder)]).toEqual(before);
+  });
+});
+
+test('a forced new key stands beside the old one, whose file is kept', async () => {
+  const folder = temporaryFolder();
+  const first = await shell(folder, 'swarm keys new --name planner --publish "thread.*.planner"');
+  await session(
+    folder,
+    `
+    $ swarm keys new --force
+    planner <key> <key> <nkey>
+    ! Wrote a new key pair to .env. It holds the secret: keep it to yourself, and out of git.
+    ! The file as it was is now <...>.env.<file-time>.bak.
+    ! Added the key to planner in swarm.keys.json. Its older keys still count there until you mark them "revoked".
+    ! To hand to others, for their \`swarm keys add\`:`,
+  );
+  expect(agentsIn(folder)).toEqual({ planner: { keys: 2, publish: ['thread.*.planner'] } });
+  const kept = readdirSync(folder).find((name) => name.endsWith('.bak')) ?? '';
+  expect((await shell(folder, `swarm keys show --env ${kept}`)).stdout).toBe(first.stdout);
+  expect((await swarm(folder, ['keys', 'show'])).stdout).not.toBe(first.stdout);
+});
+
+test('a forced new key also replaces one that cannot be read', async () => {
+  const folder = temporaryFolder();
+  await shell(folder, 'echo SWARM_SIGNING_SK_B64=spoilt > .env');
+  expect(await shell(folder, 'swarm keys new')).toMatchObject({
+    code: 3,
+    stderr: expect.stringContaining('already holds'),
+  });
+  expect(await shell(folder, 'swarm keys new --force')).toMatchObject({ code: 0 });
+});
+
+test('a key in the environment that goes before the new one is warned of', async () => {
+  const folder = temporaryFolder();
+  await shell(folder, 'swarm keys new --env other.env');
+  const { stderr } = await shell(folder, '. ./other.env; export SWARM_SIGNING_SK_B64; swarm keys new -q');
+  expect(stderr).toMatch(/^swarm: warning: SWARM_SIGNING_SK_B64 in the environment goes before \.env/);
+});
+
+describe('keys add', () => {
+  test('takes a line as one argument, as four, or from stdin, and once', async () => {
+    const folder = temporaryFolder();
+    await session(
+      folder,
+      `
+      $ for name in a b c d; do swarm -q keys new --env $name.env --keyring other.json > $name.line; done
+      $ swarm keys add "$(cat a.line)"
+      ! Added a to swarm.keys.json. It may publish on: thread.*.a, thread.*.a.>
+      $ swarm keys add $(cat b.line) --publish 'thread.*.b'
+      ! Added b to swarm.keys.json. It may publish on: thread.*.b
+      $ cat c.line d.line | swarm keys add -
+      ! Added c to swarm.keys.json. It may publish on: thread.*.c, thread.*.c.>
+      ! Added d to swarm.keys.json. It may publish on: thread.*.d, thread.*.d.>
+      $ swarm keys add $(cat b.line)
+      ! swarm.keys.json already has b with this key. It may publish on: thread.*.b
+      $ swarm keys list | cut -f 1
+      a
+      b
+      c
+      d
+      $ swarm keys remove c
+      ! Removed c from swarm.keys.json. Its records no longer verify against it.
+      $ swarm keys remove c
+      ! swarm: no agent "c" in the keyring, which has: a, b, d
+      [2]
+      $ swarm keys remove c --keyring none.json
+      ! swarm: no keyring at none.json; \`swarm keys new\` makes one
+      [3]`,
+    );
+  });
+
+  test('replaces the rights of an agent by all those that are named, and says which it lost', async () => {
+    const folder = temporaryFolder();
+    await session(
+      folder,
+      `
+      $ swarm -q keys new --name a > line
+      $ swarm keys add "$(cat line)" --publish 'thread.*.a' --publish 'thread.t.*'
+      ! Changed what a may do in swarm.keys.json. It may publish on: thread.*.a, thread.t.*
+      ! No longer: thread.*.a.>
+      $ swarm keys add "$(cat line)" --publish 'thread.*.a' --publish 'thread.t.*'
+      ! swarm.keys.json already has a with this key. It may publish on: thread.*.a, thread.t.*
+      $ swarm keys list | cut -f 3
+      thread.*.a thread.t.*`,
+    );
+  });
+
+  test('puts another key of an agent beside its old one only if told to', async () => {
+    const folder = temporaryFolder();
+    await session(
+      folder,
+      `
+      $ swarm -q keys new --name a > old
+      $ swarm -q keys new --name a --env new.env --keyring other.json > new
+      $ swarm keys add "$(cat new)"
+      ! swarm: a is already in the keyring with another key; if this is a new key of the same agent, --rotate puts it beside the old one
+      [3]
+      $ swarm keys add "$(cat new)" --rotate
+      ! Added a key to a in swarm.keys.json. It may publish on: thread.*.a, thread.*.a.>`,
+    );
+    expect(agentsIn(folder)).toEqual({ a: { keys: 2 } });
+  });
+
+  test.each([
+    ['three words', 'a b c', /3 words .* instead of 4/],
+    ['nothing on stdin', '- < /dev/null', /there is no line on stdin/],
+    ['a key of another form', `a ${'x'.repeat(44)} x x`, /NKey/],
+    ['the secret line of an env file', 'SWARM_SIGNING_SK_B64=x', /1 words/],
+  ])('refuses %s', async (_, words, says) => {
+    const folder = temporaryFolder();
+    const { code, stderr } = await shell(folder, `swarm keys add ${words}`);
+    expect(stderr).toMatch(says);
+    expect(code).toBeGreaterThanOrEqual(2);
+    expect(readdirSync(folder)).not.toContain('swarm.keys.json');
+  });
+});
+
+describe('keys list', () => {
+  test('is JSON for programs, with every key and right', async () => {
+    const folder = temporaryFolder();
+    await shell(folder, 'swarm keys new --name planner');
+    const { stdout } = await swarm(folder, ['keys', 'list', '--json']);
+    expect(stdout.endsWith('}\n') && stdout.split('\n')).toHaveLength(2);
+    expect(JSON.parse(stdout)).toEqual({
+      keyring: 'swarm.keys.json',
+      sha256: expect.stringMatching(/^[0-9a-f]{64}$/),
+      swarm: null,
+      agents: [
+        {
+          name: 'planner',
+          publish: ['thread.*.planner', 'thread.*.planner.>'],
+          keys: [{ record: expect.any(String), checkpoint: expect.any(String), nkey: expect.any(String) }],
+        },
+      ],
+    });
+  });
+
+  test('says from where on a key no longer counts', async () => {
+    const folder = temporaryFolder();
+    await shell(folder, 'swarm keys new --name a; swarm keys new --name b --env b.env');
+    const path = join(folder, 'swarm.keys.json');
+    const file = JSON.parse(readFileSync(path, 'utf8'));
+    file.agents[0].keys[0].revoked = { leaf: 'a'.repeat(64) };
+    file.agents[1].keys[0].revoked = { log: `swarm.jsonl/${'b'.repeat(32)}`, size: 7 };
+    writeFileSync(path, JSON.stringify(file));
+    expect((await shell(folder, 'swarm keys list | cut -f 4')).stdout).toBe(
+      `from record ${'a'.repeat(64)} on\nafter 7 records of swarm.jsonl/${'b'.repeat(32)}\n`,
+    );
+  });
+
+  test('is a table on a terminal', async ({ skip }) => {
+    const folder = temporaryFolder();
+    if ((await shell(folder, 'script --version')).code !== 0) skip('there is no script(1) here');
+    await shell(folder, 'swarm keys new --name planner');
+    const { stdout } = await shell(folder, 'script -qec "swarm keys list" /dev/null < /dev/null');
+    expect(stdout).toMatch(/│ agent +│ record key +│ may publish on +│ revoked │/);
+    expect(stdout).toMatch(
+      /│ planner │ [A-Za-z0-9+/]{43}= │ thread\.\*\.planner +│ - +│\r\n│ +│ +│ thread\.\*\.planner\.> │/,
+    );
+  });
+});

@@ -1,0 +1,158 @@
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { SigningKey } from '../../src/identity/key.ts';
+import { openLog } from '../../src/log/writer.ts';
+import { said, temporaryFolder } from '../support/log.ts';
+import { session, shell, start, swarm } from './swarm.ts';
+
+describe('help', () => {
+  test('of the command and of each subcommand is on stdout, with examples', async () => {
+    const folder = temporaryFolder();
+    const named = ['demo', 'keys', 'keys new', 'keys show', 'keys add', 'keys list', 'keys remove'];
+    const asked = ['', ...named, 'up', 'pub', 'sub', 'tail', 'verify'];
+    const answers = await Promise.all(asked.map((name) => shell(folder, `swarm ${name} --help`)));
+    for (const [index, { code, stdout, stderr }] of answers.entries()) {
+      expect({ name: asked[index], code, stderr }).toEqual({ name: asked[index], code: 0, stderr: '' });
+      expect(stdout).toMatch(new RegExp(`^Usage: swarm ${asked[index]}`));
+      expect(stdout).toContain('Examples:\n  $ swarm');
+    }
+    expect((await shell(folder, 'swarm help keys')).stdout).toBe(answers[2]?.stdout);
+  });
+
+  test('and the version load neither NATS nor zod', async () => {
+    const env = { NODE_DEBUG: 'esm' }; // has node name each module that it loads
+    const loadedBy = async (line: string): Promise<string> => {
+      const { code, stderr } = await shell(temporaryFolder(), line, { env });
+      expect(code).toBe(0);
+      expect(stderr).toContain('commander');
+      return stderr;
+    };
+    expect(await loadedBy('swarm --version && swarm --help')).not.toMatch(/nats-io|zod|sodium/);
+    expect(await loadedBy('swarm help verify')).toMatch(/zod/);
+    expect(await loadedBy('swarm help verify')).not.toMatch(/nats-io/);
+    expect(await loadedBy('swarm help pub')).toMatch(/nats-io/);
+  });
+});
+
+test('what is used wrongly is named, with what was meant and where to look, and exits with 2', async () => {
+  await session(
+    temporaryFolder(),
+    `
+    $ swarm --version
+    0.1.0
+    $ swarm verfy
+    ! swarm: unknown command 'verfy' (Did you mean verify?)
+    ! \`swarm --help\` lists the commands.
+    [2]
+    $ swarm help verfy
+    ! swarm: unknown command 'verfy' (Did you mean verify?)
+    ! \`swarm --help\` lists the commands.
+    [2]
+    $ swarm verify --keyrnig keys.json
+    ! swarm: unknown option '--keyrnig' (Did you mean --keyring?)
+    ! \`swarm verify --help\` shows how it is used.
+    [2]
+    $ swarm verify one.jsonl two.jsonl
+    ! swarm: too many arguments for 'verify'. Expected 1 argument but got 2.
+    ! \`swarm verify --help\` shows how it is used.
+    [2]
+    $ swarm pub thread.t.planner
+    ! swarm: missing required argument 'payload'
+    ! \`swarm pub --help\` shows how it is used.
+    [2]
+    $ swarm keys ad
+    ! swarm: unknown command 'ad' (Did you mean add?)
+    ! \`swarm keys --help\` shows how it is used.
+    [2]
+    $ swarm up --port 65536
+    ! swarm: option '--port <port>' argument '65536' is invalid. It is not a port: 0 (a free one) to 65535.
+    ! \`swarm up --help\` shows how it is used.
+    [2]
+    $ swarm sub 'thread..x'
+    ! swarm: not a subject pattern: "thread..x" (a subject in which * stands for one token and a last > for the rest)
+    [2]
+    $ swarm pub 'thread.>' '{}'
+    ! swarm: not a subject: "thread.>" (2 to 16 tokens of letters, digits, _ and - joined by dots, at most 255 bytes)
+    [2]`,
+  );
+  const nothing = await swarm(temporaryFolder(), []);
+  expect(nothing).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining('Usage: swarm') });
+});
+
+describe('an error', () => {
+  test('is a line on stderr; its causes and their places are there on demand', async () => {
+    const folder = temporaryFolder();
+    const line = 'swarm: there is no log at logs/swarm.jsonl';
+    const brief = await swarm(folder, ['tail']);
+    expect(brief).toMatchObject({ code: 3, stdout: '' });
+    expect(brief.stderr).toMatch(new RegExp(`^${line}[^\n]*\n$`));
+    for (const verbose of [
+      await swarm(folder, ['tail', '--verbose']),
+      await swarm(folder, ['--verbose', 'tail']),
+      await swarm(folder, ['tail'], { env: { SWARM_DEBUG: '1' } }),
+    ]) {
+      expect(verbose.code).toBe(3);
+      expect(verbose.stderr).toMatch(/because of .*ENOENT/);
+      expect(verbose.stderr).toMatch(/\n {2}LOG_OPEN\n {6}at .*reader\.js/);
+    }
+  });
+
+  test('shows the control characters of what it names', async () => {
+    const { stderr, code } = await swarm(temporaryFolder(), ['verify', '\u001b[2J.jsonl']);
+    expect({ stderr, code }).toEqual({ stderr: 'swarm: there is no log at \\u001b[2J.jsonl\n', code: 3 });
+    const unknown = await swarm(temporaryFolder(), ['\u001b[2J']);
+    expect(unknown.stderr).toContain("unknown command '\\u001b[2J'");
+  });
+});
+
+test('warnings are said as the command says things, and other talk is left out when it is to be quiet', async () => {
+  const folder = temporaryFolder();
+  await shell(folder, 'swarm keys new');
+  const { stderr } = await shell(
+    folder,
+    'chmod 644 .env; swarm --quiet pub thread.t.agent 1 --url nats://127.0.0.1:1',
+  );
+  expect(stderr).toMatch(
+    /^swarm: warning: \.env holds a secret key and is open to other users: chmod 600 \.env\nswarm: no NATS server answers at .*\n$/,
+  );
+  expect((await shell(folder, 'swarm keys list --quiet')).stderr).toBe('');
+});
+
+test('a reader that has read enough ends the command quietly, and cannot change a verdict', async () => {
+  const folder = temporaryFolder();
+  await using log = await openLog(join(folder, 'log.jsonl'), { key: SigningKey.generate() });
+  await Promise.all(Array.from({ length: 3_000 }, (_, n) => log.append(said(String(n).repeat(100)))));
+  const tail = await shell(folder, '{ swarm tail -n 3000 log.jsonl; echo "exit $?" >&2; } | head -n 1');
+  expect(tail.stderr).toBe('exit 0\n');
+  expect(tail.stdout.split('\n')).toHaveLength(2);
+  const verify = await shell(
+    folder,
+    'swarm keys new -q >/dev/null; { swarm verify -q log.jsonl; echo "exit $?" >&2; } | head -n 1',
+  );
+  expect(verify.stderr).toBe('exit 1\n');
+  expect(verify.stdout).toMatch(/^log\.jsonl:1: unknown-key: /);
+});
+
+test('a second Ctrl-C ends at once what the first one waits for', async () => {
+  const folder = temporaryFolder();
+  await shell(folder, 'swarm keys new');
+  const mute = createServer().listen(0, '127.0.0.1'); // takes connections, and never greets
+  await new Promise((resolve) => mute.once('listening', resolve));
+  const connected = new Promise((resolve) => mute.once('connection', resolve));
+  const address = mute.address();
+  const port = typeof address === 'object' ? address?.port : 0;
+  try {
+    const pub = start(folder, ['pub', 'thread.t.agent', '1', '--url', `nats://127.0.0.1:${port}`]);
+    await connected;
+    pub.signal('SIGINT');
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    expect(pub.child.exitCode).toBeNull();
+    const since = performance.now();
+    pub.signal('SIGINT');
+    expect(await pub.ended).toMatchObject({ code: 130, stdout: '' });
+    expect(performance.now() - since).toBeLessThan(1_000);
+  } finally {
+    mute.close();
+  }
+});
