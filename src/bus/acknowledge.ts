@@ -2,7 +2,8 @@
  * Telling the broker what became of a delivered message, until it has understood.
  *
  * All consumers of one connection share one inbox for the broker's confirmations. An acknowledgement is
- * sent again until it is confirmed or its deadline passes; by then the broker delivers the message anew.
+ * sent again until it is confirmed or the ack wait is over. Unconfirmed means unknown: a broker that lost what it
+ * knew of the delivery answers nothing, and delivers the message again.
  */
 import type { Msg } from '@nats-io/transport-node';
 import { SwarmError } from '../base/errors.ts';
@@ -24,21 +25,60 @@ export function acknowledgementsOf(bus: Bus): Requests {
   return requests;
 }
 
+/**
+ * What the broker knows of a consumer's deliveries. One that crashed, or whose consumer was deleted, has forgotten
+ * some: it answers nothing to their acknowledgements, and makes the deliveries anew.
+ */
+export interface Lease {
+  /** Deliveries of messages behind this place in the stream are forgotten. */
+  forgottenBehind: number;
+}
+
+/** Rejects the acknowledgements of forgotten deliveries, which nobody is going to answer. */
+export function giveUpForgotten(bus: Bus, lease: Lease): void {
+  const requests = acknowledgementsOf(bus);
+  for (const request of requests.outstanding) {
+    if (!(request instanceof Acknowledgement) || !request.isForgottenBy(lease)) continue;
+    request.forget();
+    requests.settle(request);
+  }
+}
+
+/** Returns the error for a delivery that the broker has forgotten. */
+export function forgotten(): SwarmError {
+  return new SwarmError('BUS_UNCONFIRMED', 'the broker has lost this delivery, and makes it anew');
+}
+
+export interface AcknowledgementParts {
+  /** The delivery's reply subject. */
+  readonly reply: string;
+  readonly verb: Uint8Array;
+  readonly expiresAt: number;
+  readonly seq: number;
+  readonly lease: Lease;
+}
+
 /** `+ACK`, `-NAK` or `+TERM` for one delivery. */
 export class Acknowledgement extends Request {
+  readonly #seq: number;
+  readonly #lease: Lease;
   readonly #resolve: () => void;
   readonly #reject: (error: SwarmError) => void;
 
-  constructor(
-    reply: string,
-    verb: Uint8Array,
-    expiresAt: number,
-    resolve: () => void,
-    reject: (error: SwarmError) => void,
-  ) {
-    super(reply, verb, undefined, expiresAt);
+  constructor(parts: AcknowledgementParts, resolve: () => void, reject: (error: SwarmError) => void) {
+    super(parts.reply, parts.verb, undefined, parts.expiresAt);
+    this.#seq = parts.seq;
+    this.#lease = parts.lease;
     this.#resolve = resolve;
     this.#reject = reject;
+  }
+
+  isForgottenBy(lease: Lease): boolean {
+    return this.#lease === lease && this.#seq > lease.forgottenBehind;
+  }
+
+  forget(): void {
+    this.#reject(forgotten());
   }
 
   /** The broker confirms with an empty message; one with a status says that nobody has that consumer. */
@@ -54,7 +94,7 @@ export class Acknowledgement extends Request {
         this.#reject(
           new SwarmError(
             'BUS_UNCONFIRMED',
-            `the broker did not confirm an acknowledgement in time; it delivers the message again (${words})`,
+            `the broker did not confirm an acknowledgement in time; it may deliver the message again (${words})`,
           ),
         );
         break;

@@ -206,6 +206,7 @@ export class Bus implements AsyncDisposable {
   /** Sends what is still in memory, for at most a second, and closes. What awaits a reply is told `BUS_CLOSED`. */
   async close(): Promise<void> {
     if (this.#isConnected && !this.nats.isClosed()) {
+      await new Promise(setImmediate); // what was handed over in this turn goes out at its end
       await within(1_000, this.nats.flush());
     }
     this.#isConnected = false;

@@ -13,8 +13,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ConsumerInfo } from '@nats-io/jetstream';
 import { createInbox, type Msg, type Subscription } from '@nats-io/transport-node';
 import { messageOf, SwarmError } from '../base/errors.ts';
+import { giveUpForgotten, type Lease } from './acknowledge.ts';
 import type { Bus } from './connection.ts';
-import { BusMessage } from './message.ts';
+import { BusMessage, type DeliveryTerms } from './message.ts';
 import { Queue } from './queue.ts';
 
 export interface DeliveriesOptions {
@@ -29,7 +30,7 @@ export interface DeliveriesOptions {
   recreate(ackFloor: number): Promise<ConsumerInfo>;
 }
 
-const heartbeatMs = 5_000;
+const heartbeatMs = 2_000;
 const batchExpiresMs = 30_000;
 const floorEveryMs = 30_000;
 const pauseMs = 100;
@@ -68,6 +69,9 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
   /** Tells the answers to this batch of requests from those to requests given up. */
   #series = 0;
   #heardAt = performance.now();
+  #terms: DeliveryTerms;
+  /** The furthest message of the stream that the broker handed out here, as far as it knows itself. */
+  #highestSeq = 0;
   #ackFloor: number;
   #floorReadAt = performance.now();
   #recovering = false;
@@ -81,6 +85,7 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
     this.#bus = bus;
     this.#options = options;
     this.#ackFloor = options.ackFloor;
+    this.#terms = this.#newTerms();
     this.#inbox = createInbox(bus.inboxPrefix);
     this.#nextSubject = `$JS.API.CONSUMER.MSG.NEXT.${options.stream}.${options.name}`;
     this.#subscription = bus.nats.subscribe(`${this.#inbox}.*`, {
@@ -175,13 +180,13 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
     }
     const now = performance.now();
     this.#heardAt = now;
-    const { reply } = message;
-    if (reply === undefined || reply === '') {
+    if (message.reply === undefined || message.reply === '') {
       this.#onStatus(message);
       return;
     }
     if (this.#requested > 0) this.#requested -= 1;
-    const delivered = new BusMessage(this.#bus, message, reply, this.ackWaitMs);
+    const delivered = new BusMessage(this.#bus, message, this.#terms);
+    if (delivered.seq > this.#highestSeq) this.#highestSeq = delivered.seq;
     const taker = this.#stopped === undefined ? this.#takers.shift() : undefined;
     if (taker === undefined) this.#hold({ message: delivered, since: now });
     else taker.resolve({ done: false, value: delivered });
@@ -288,6 +293,7 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
           `consumer ${this.name} of stream ${this.stream} was lost and is created anew; some messages may come again`,
         );
       this.#ackFloor = info.ack_floor.stream_seq;
+      this.#forgetBehind(info.delivered.stream_seq);
       return true;
     } catch (thrown) {
       if (thrown instanceof SwarmError && thrown.code === 'BUS_PERMISSION') return true; // may not look, may read
@@ -296,5 +302,21 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
       );
       return false;
     }
+  }
+
+  /** What the broker does not know to have handed out it hands out anew; what we have of it is void. */
+  #forgetBehind(seq: number): void {
+    if (seq >= this.#highestSeq) return;
+    const { lease } = this.#terms;
+    lease.forgottenBehind = seq;
+    this.#highestSeq = seq;
+    this.#terms = this.#newTerms();
+    this.#held.keep(({ message }) => !message.isForgotten);
+    giveUpForgotten(this.#bus, lease);
+  }
+
+  #newTerms(): DeliveryTerms {
+    const lease: Lease = { forgottenBehind: Number.POSITIVE_INFINITY };
+    return { ackWithinMs: this.ackWaitMs, lease };
   }
 }

@@ -6,7 +6,7 @@
  */
 import type { Msg } from '@nats-io/transport-node';
 import { SwarmError } from '../base/errors.ts';
-import { Acknowledgement, acknowledgementsOf } from './acknowledge.ts';
+import { Acknowledgement, acknowledgementsOf, forgotten, type Lease } from './acknowledge.ts';
 import type { Bus } from './connection.ts';
 import { headerBlock, ReceivedHeaders } from './headers.ts';
 
@@ -48,19 +48,26 @@ export function parseDelivery(reply: string): Delivery | undefined {
   };
 }
 
+/** What a message shares with the others of its consumer. */
+export interface DeliveryTerms {
+  readonly ackWithinMs: number;
+  readonly lease: Lease;
+}
+
 export class BusMessage {
   readonly #bus: Bus;
   readonly #message: Msg;
   readonly #reply: string;
-  readonly #ackWithinMs: number;
+  readonly #terms: DeliveryTerms;
   #headers: ReceivedHeaders | undefined;
   #delivery: Delivery | undefined;
 
-  constructor(bus: Bus, message: Msg, reply: string, ackWithinMs: number) {
+  /** @internal */
+  constructor(bus: Bus, message: Msg, terms: DeliveryTerms) {
     this.#bus = bus;
     this.#message = message;
-    this.#reply = reply;
-    this.#ackWithinMs = ackWithinMs;
+    this.#reply = message.reply ?? '';
+    this.#terms = terms;
   }
 
   get subject(): string {
@@ -102,8 +109,8 @@ export class BusMessage {
   }
 
   /**
-   * Resolves when the broker confirmed that the message is done with. Rejects with `BUS_UNCONFIRMED` once it
-   * is to be delivered again anyway, `BUS_PERMISSION` or `BUS_CLOSED`.
+   * Resolves when the broker confirmed that the message is done with. Rejects with `BUS_UNCONFIRMED` if it did not
+   * within the ack wait, or has lost the delivery: the message may come again; with `BUS_PERMISSION` or `BUS_CLOSED`.
    */
   ack(): Promise<void> {
     return this.#answer(ack);
@@ -127,10 +134,18 @@ export class BusMessage {
     this.#bus.tell(this.#reply, working);
   }
 
+  /** The broker no longer knows of this delivery, and makes it anew. */
+  get isForgotten(): boolean {
+    return this.seq > this.#terms.lease.forgottenBehind;
+  }
+
   #answer(verb: Uint8Array): Promise<void> {
+    if (this.isForgotten) return Promise.reject(forgotten());
+    const { ackWithinMs, lease } = this.#terms;
+    const expiresAt = performance.now() + ackWithinMs;
+    const parts = { reply: this.#reply, verb, expiresAt, seq: this.seq, lease };
     return new Promise((resolve, reject) => {
-      const expiresAt = performance.now() + this.#ackWithinMs;
-      acknowledgementsOf(this.#bus).send(new Acknowledgement(this.#reply, verb, expiresAt, resolve, reject));
+      acknowledgementsOf(this.#bus).send(new Acknowledgement(parts, resolve, reject));
     });
   }
 }

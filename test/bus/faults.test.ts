@@ -3,7 +3,8 @@ import { expect, test } from 'vitest';
 import { type Bus, connectBus } from '../../src/bus/connection.ts';
 import { openConsumer } from '../../src/bus/consumer.ts';
 import { findById } from '../../src/bus/find.ts';
-import { openPublisher, type Published } from '../../src/bus/publisher.ts';
+import type { Published } from '../../src/bus/publish.ts';
+import { openPublisher } from '../../src/bus/publisher.ts';
 import { testServer } from '../support/nats.ts';
 import { failureOf, fresh, newStream } from './broker.ts';
 
