@@ -17,10 +17,21 @@ const idName = 'Nats-Msg-Id';
 const nameGrammar = /^[!-9;-~]+$/;
 
 /** Headers ready to send. Encoded once, so that sending again costs nothing and the size is known. */
-export interface EncodedHeaders {
+export class EncodedHeaders {
   readonly bytes: Uint8Array;
-  /** The same bytes, in the only form that the client's `publish` takes: it calls `encode` and no more. */
-  readonly forClient: MsgHdrs;
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes;
+  }
+
+  /** All that the client's `publish` asks of headers. */
+  encode(): Uint8Array {
+    return this.bytes;
+  }
+
+  get forClient(): MsgHdrs {
+    return this as unknown as MsgHdrs;
+  }
 }
 
 /**
@@ -33,7 +44,7 @@ export function encodeHeaders(id: string, headers: Readonly<Record<string, strin
   text += '\r\n';
   const bytes = Buffer.from(text, 'utf8');
   if (bytes.length !== text.length) throw new SwarmError('USAGE', 'a message header is not ASCII');
-  return { bytes, forClient: { encode: () => bytes } as unknown as MsgHdrs };
+  return new EncodedHeaders(bytes);
 }
 
 function oneLine(value: string): string {

@@ -77,6 +77,12 @@ export async function statusesDuring(
   return heard;
 }
 
+/** Stops every thread of the server, which takes a moment. */
+export async function freeze(server: NatsServer): Promise<void> {
+  server.kill('SIGSTOP');
+  await new Promise((resolve) => setTimeout(resolve, 50));
+}
+
 /** Returns a server with more lines of configuration. */
 export async function serverWith(config: string, options: StartOptions = {}): Promise<NatsServer> {
   await using folder = await temporaryFolder();

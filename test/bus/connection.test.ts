@@ -6,7 +6,7 @@ import { connectFailure } from '../../src/bus/failure.ts';
 import { requireVersion } from '../../src/bus/requirements.ts';
 import { temporaryFolder } from '../support/folder.ts';
 import { testServer } from '../support/nats.ts';
-import { failureOf, impostor, serverWith, statusesDuring } from './broker.ts';
+import { failureOf, freeze, impostor, serverWith, statusesDuring } from './broker.ts';
 
 const info = {
   server_id: 'X',
@@ -42,7 +42,7 @@ describe('the first connection fails at once, and says what to do', () => {
 
   test('the server is frozen', async () => {
     await using server = await testServer({ stopWithinMs: 0 });
-    server.kill('SIGSTOP');
+    await freeze(server);
     const { code, message } = await refusal({ url: server.url });
     expect(code).toBe('BUS_UNREACHABLE');
     expect(message).toContain('no greeting within 400 ms');
@@ -219,7 +219,7 @@ describe('an established connection', () => {
   test('closes while the server is frozen', async () => {
     await using server = await testServer({ stopWithinMs: 0 });
     const bus = await connectBus({ url: server.url, reconnectWaitMs: 20 });
-    server.kill('SIGSTOP');
+    await freeze(server);
     const started = performance.now();
     await bus.close();
     expect(performance.now() - started).toBeLessThan(3_000);

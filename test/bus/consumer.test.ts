@@ -11,7 +11,7 @@ import { parseTime } from '../../src/bus/time.ts';
 import type { NatsServer } from '../../src/server/nats-server.ts';
 import { temporaryFolder } from '../support/folder.ts';
 import { testServer } from '../support/nats.ts';
-import { failureOf, newStream, publishMany, serverWith, statusesDuring } from './broker.ts';
+import { failureOf, freeze, newStream, publishMany, serverWith, statusesDuring } from './broker.ts';
 
 let server: NatsServer;
 let bus: Bus;
@@ -454,7 +454,7 @@ describe('a sequence of deliveries survives', () => {
       prefetch: 1,
     });
     const message = await next(deliveries);
-    frozen.kill('SIGSTOP');
+    await freeze(frozen);
     const acked = message.ack();
     await wait(500);
     frozen.kill('SIGCONT');
@@ -490,7 +490,7 @@ test('an acknowledgement that the broker does not confirm in time is given up', 
     ackWaitMs: 300,
   });
   const message = await next(deliveries);
-  frozen.kill('SIGSTOP');
+  await freeze(frozen);
   expect(await failureOf(message.ack())).toMatchObject({ code: 'BUS_UNCONFIRMED' });
   frozen.kill('SIGCONT');
 });

@@ -6,7 +6,7 @@ import { findById } from '../../src/bus/find.ts';
 import type { Published } from '../../src/bus/publish.ts';
 import { openPublisher } from '../../src/bus/publisher.ts';
 import { testServer } from '../support/nats.ts';
-import { failureOf, fresh, newStream } from './broker.ts';
+import { failureOf, freeze, fresh, newStream } from './broker.ts';
 
 const count = 5_000;
 const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
@@ -59,7 +59,7 @@ test('a server killed and restarted amid 5,000 publishes loses and repeats nothi
 
 test('a server frozen for three seconds amid 5,000 publishes loses and repeats nothing', async () => {
   await publishThrough(async (server) => {
-    server.kill('SIGSTOP');
+    await freeze(server);
     await wait(3_000);
     server.kill('SIGCONT');
   });
@@ -72,7 +72,7 @@ test('a frozen server whose connection is given up gets everything again, and ke
   await using publisher = openPublisher(bus, { stream: name, ackWithinMs: 200 });
   const before = publisher.publish(subject, Buffer.from('0'), fresh());
   await before;
-  server.kill('SIGSTOP');
+  await freeze(server);
   const publishes = Array.from({ length: 500 }, (_, n) =>
     publisher.publish(subject, Buffer.from(String(n + 1)), fresh()),
   );
@@ -88,7 +88,7 @@ test('what was not confirmed in time is given up, and can be found afterwards', 
   await using bus = await connectBus({ url: server.url });
   const { name, subject } = await newStream(bus);
   await using publisher = openPublisher(bus, { stream: name, window: 1 });
-  server.kill('SIGSTOP');
+  await freeze(server);
   const sent = publisher.publish(subject, Buffer.from('sent'), fresh(300, 'sent'));
   const waiting = publisher.publish(subject, Buffer.from('waiting'), fresh(300, 'waiting'));
   const failures = await Promise.all([failureOf(sent), failureOf(waiting)]);

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parseSubject } from '../../src/base/subject.ts';
 import { type Bus, connectBus } from '../../src/bus/connection.ts';
 import { findById } from '../../src/bus/find.ts';
-import { encodeHeaders } from '../../src/bus/headers.ts';
+import { EncodedHeaders } from '../../src/bus/headers.ts';
 import { Publisher } from '../../src/bus/publisher.ts';
 import type { NatsServer } from '../../src/server/nats-server.ts';
 import { testServer } from '../support/nats.ts';
@@ -53,12 +53,8 @@ test('a message of another subject, or from before, is not found', async () => {
 
 test('a copy under a doctored id is not the message', async () => {
   const stream = await newStream(bus);
-  const { forClient } = encodeHeaders('x', {});
-  const bytes = Buffer.from('NATS/1.0\r\nNats-Msg-Id: a \r\n\r\n');
-  await bus.nats.request(stream.subject, 'x', {
-    timeout: 2_000,
-    headers: Object.assign(forClient, { encode: () => bytes }),
-  });
+  const { forClient } = new EncodedHeaders(Buffer.from('NATS/1.0\r\nNats-Msg-Id: a \r\n\r\n'));
+  await bus.nats.request(stream.subject, 'x', { timeout: 2_000, headers: forClient });
   expect(
     await findById(bus, { stream: stream.name, subject: stream.subject, id: 'a', sinceNs: 0n }),
   ).toBeUndefined();

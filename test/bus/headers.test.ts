@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { connectBus } from '../../src/bus/connection.ts';
 import { openConsumer } from '../../src/bus/consumer.ts';
-import { encodeHeaders, ReceivedHeaders } from '../../src/bus/headers.ts';
+import { EncodedHeaders, encodeHeaders, ReceivedHeaders } from '../../src/bus/headers.ts';
 import type { BusMessage } from '../../src/bus/message.ts';
 import { testServer } from '../support/nats.ts';
 import { newStream } from './broker.ts';
@@ -67,11 +67,8 @@ test('a copy that the broker does not recognise as a repeat does not have the id
   const { name, subject } = await newStream(bus);
   for (const text of Object.values({ original: 'Nats-Msg-Id: AAA', ...copies })) {
     const bytes = Buffer.from(`NATS/1.0\r\n${text}\r\n\r\n`);
-    const { forClient } = encodeHeaders('x', {});
-    await bus.nats.request(subject, text, {
-      timeout: 2_000,
-      headers: Object.assign(forClient, { encode: () => bytes }),
-    });
+    const { forClient } = new EncodedHeaders(bytes);
+    await bus.nats.request(subject, text, { timeout: 2_000, headers: forClient });
   }
   const deliveries = await openConsumer(bus, { stream: name, filter: '>' });
   const received: BusMessage[] = [];

@@ -9,7 +9,7 @@ import { type BrokerError, isPassing, PublishError, reasonOf } from '../../src/b
 import type { NatsServer } from '../../src/server/nats-server.ts';
 import { temporaryFolder } from '../support/folder.ts';
 import { testServer } from '../support/nats.ts';
-import { failureOf, fresh, newStream, serverWith } from './broker.ts';
+import { failureOf, freeze, fresh, newStream, serverWith } from './broker.ts';
 
 let server: NatsServer;
 let bus: Bus;
@@ -245,7 +245,7 @@ describe('close', () => {
     await using other = await connectBus({ url: frozen.url });
     const { name, subject } = await newStream(other);
     const publisher = openPublisher(other, { stream: name, window: 1 });
-    frozen.kill('SIGSTOP');
+    await freeze(frozen);
     const failures = [1, 2].map(() => failureOf(publisher.publish(subject, data, fresh())));
     await new Promise((resolve) => setImmediate(resolve));
     await publisher.close(50);
