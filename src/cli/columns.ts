@@ -3,8 +3,11 @@
  */
 import { type Piece, printable } from './output.ts';
 
-/** From here on (Hangul, the first wide script) a character counts as two columns wide; some are not, none is wider. */
-const firstWide = 0x1100;
+/**
+ * Characters of one column: those before Hangul, the first wide script, and punctuation and symbols that are no emoji.
+ * All others count as two columns; some are one, none is more.
+ */
+const narrow = /[\0-\u10ff]|(?!\p{Emoji_Presentation})[\u1e00-\u2e7f]/u;
 
 /** Returns `pieces` if they fit into `columns`, or if there is no width; else as much as does, and an ellipsis. */
 export function cutTo(columns: number | undefined, pieces: readonly Piece[]): readonly Piece[] {
@@ -16,7 +19,7 @@ export function cutTo(columns: number | undefined, pieces: readonly Piece[]): re
     const text = printable(textOf(piece).slice(0, columns + 1));
     let fitting = '';
     for (const character of text) {
-      width += (character.codePointAt(0) ?? 0) < firstWide ? 1 : 2;
+      width += narrow.test(character) ? 1 : 2;
       if (width > columns) return [...kept, withText(piece, fitting), '…'];
       if (width < columns) fitting += character;
     }

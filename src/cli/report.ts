@@ -36,7 +36,7 @@ export interface KeysUsed {
   readonly sha256: string | undefined;
 }
 
-/** Returns the report on the log at `path` as one JSON object: docs/cli.md lists its members. */
+/** Returns the report on the log at `path` as one JSON object. */
 export function reportAsJson(path: string, report: LogReport, { keyring, source, sha256 }: KeysUsed): object {
   return {
     log: path,

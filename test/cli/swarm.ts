@@ -138,13 +138,13 @@ export async function session(folder: string, script: string, options: RunOption
     const { code, stdout, stderr } = await shell(folder, typed.replace(/^\$ /, ''), options);
     const found = [
       ...linesOf(stdout),
-      ...linesOf(stderr).map((line) => `! ${line.trim()}`),
+      ...linesOf(stderr).map((line) => `! ${line.trim()}`.trim()),
       ...(code === 0 ? [] : [`[${code}]`]),
     ];
     const isCode = (line: string): boolean => /^\[\d+\]$/.test(line);
     const wanted = [
-      ...below.filter((line) => !line.startsWith('! ') && !isCode(line)),
-      ...below.filter((line) => line.startsWith('! ')),
+      ...below.filter((line) => !line.startsWith('!') && !isCode(line)),
+      ...below.filter((line) => line.startsWith('!')),
       ...below.filter(isCode),
     ];
     const shown = found.map((line, index) => (matches(wanted[index] ?? '', line) ? wanted[index] : line));

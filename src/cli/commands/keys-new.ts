@@ -71,6 +71,8 @@ interface Plan {
   readonly line: string;
   readonly name: string;
   readonly force: boolean;
+  /** Whether the key stands beside an older one of the same agent. */
+  readonly isRotation: boolean;
   /** Puts the new key into a keyring; throws `KEYRING_CONFLICT`. */
   change(keyring: Keyring): Keyring;
 }
@@ -99,7 +101,7 @@ async function planFor(wanted: Wanted, envFile: string, keyringFile: string): Pr
   };
   const change = (to: Keyring): Keyring => withAgentAndRights(to, entry, { rotate: isRotation });
   change(keyring);
-  return { key, line, name, force, change };
+  return { key, line, name, force, isRotation, change };
 }
 
 /**
@@ -129,7 +131,7 @@ async function loadKeyringOrNone(path: string): Promise<Keyring> {
 }
 
 async function carryOut(plan: Plan, envFile: string, keyringFile: string, out: Output): Promise<void> {
-  const { key, line, name, force, change } = plan;
+  const { key, line, name, force, isRotation, change } = plan;
   const kept = await saveIdentity(envFile, key, { force });
   out.note(`Wrote a new key pair to ${envFile}. It holds the secret: keep it to yourself, and out of git.`);
   if (kept !== undefined) out.note(`The file as it was is now ${kept}.`);
@@ -144,9 +146,9 @@ async function carryOut(plan: Plan, envFile: string, keyringFile: string, out: O
     );
   }
   out.note(
-    kept === undefined
-      ? `Added ${name} to ${keyringFile}. It may publish on: ${rightsOf(keyring, name).join(', ')}`
-      : `Added the key to ${name} in ${keyringFile}. Its older keys still count there until you mark them "revoked".`,
+    isRotation
+      ? `Added the key to ${name} in ${keyringFile}. Its older keys still count there until you mark them "revoked".`
+      : `Added ${name} to ${keyringFile}. It may publish on: ${rightsOf(keyring, name).join(', ')}`,
   );
   out.note(styled('dim', 'To hand to others, for their `swarm keys add`:'));
   out.data(line);

@@ -76,7 +76,10 @@ async function print(
     if (message === undefined) break;
     if (asJson) out.jsonText(jsonOf(message));
     else out.data(...lineOf(message));
-    if (!(await out.written())) break; // nobody read it: the broker is to deliver it again
+    if (!(await out.written())) {
+      await message.nak(); // nobody read it
+      break;
+    }
     await message.ack();
     printed += 1;
   }
