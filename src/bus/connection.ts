@@ -11,10 +11,12 @@
 import { type JetStreamManager, jetstreamManager } from '@nats-io/jetstream';
 import {
   connect,
+  type Msg,
   type NatsConnection,
   type NodeConnectionOptions,
   PermissionViolationError,
   type Status,
+  type Subscription,
 } from '@nats-io/transport-node';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { busStatus } from '../base/events.ts';
@@ -176,6 +178,27 @@ export class Bus implements AsyncDisposable {
   listen(listener: BusListener): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
+  }
+
+  /**
+   * Subscribes, also after every reconnect, until the server refuses. What a callback throws becomes a warning: it
+   * would end the client's reading from the socket, silently.
+   */
+  subscribe(
+    subject: string,
+    onMessage: (message: Msg) => void,
+    onRefused: (error: Error) => void,
+  ): Subscription {
+    return this.nats.subscribe(subject, {
+      callback: (error, message) => {
+        try {
+          if (error === null) onMessage(message);
+          else onRefused(error);
+        } catch (thrown) {
+          this.warn(`a message on ${subject} cannot be read: ${messageOf(thrown)}`);
+        }
+      },
+    });
   }
 
   /** Publishes what nobody confirms; while disconnected it is lost. */

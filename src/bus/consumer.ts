@@ -107,7 +107,10 @@ export function consumerDifferences(
   differ('filter', filtersOf(found), filtersOf(wanted));
   differ('ack_policy', found.ack_policy ?? AckPolicy.None, AckPolicy.Explicit);
   differ('kind', found.deliver_subject === undefined ? 'pull' : 'push', 'pull');
-  differ('max_deliver', (found.max_deliver ?? -1) > 0 ? String(found.max_deliver) : 'unlimited', 'unlimited');
+  for (const limit of ['max_deliver', 'max_batch', 'max_expires', 'max_bytes'] as const) {
+    const value = found[limit] ?? 0;
+    differ(limit, value > 0 ? String(value) : 'unlimited', 'unlimited');
+  }
   differ('headers_only', found.headers_only === true ? 'on' : 'off', 'off');
   if (isLasting) differ('inactive_threshold', spokenThreshold(found.inactive_threshold), 'none');
   return differences;

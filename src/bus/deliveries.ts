@@ -88,9 +88,15 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
     this.#terms = this.#newTerms();
     this.#inbox = createInbox(bus.inboxPrefix);
     this.#nextSubject = `$JS.API.CONSUMER.MSG.NEXT.${options.stream}.${options.name}`;
-    this.#subscription = bus.nats.subscribe(`${this.#inbox}.*`, {
-      callback: (error, message) => this.#onMessage(error, message),
-    });
+    this.#subscription = bus.subscribe(
+      `${this.#inbox}.*`,
+      (message) => this.#onMessage(message),
+      ({ message }) =>
+        this.#fail(
+          'BUS_PERMISSION',
+          `the server does not permit subscribing to ${this.#inbox}.* (${message})`,
+        ),
+    );
     this.#stopListening = bus.listen({
       disconnected: () => this.#forgetRequests(),
       reconnected: () => this.#recover(0),
@@ -144,7 +150,10 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
   async #stop(): Promise<void> {
     this.#end();
     for (const taker of this.#takers.drain()) taker.resolve({ done: true, value: undefined });
-    if (!this.#bus.isConnected || this.#bus.isClosed) return;
+    if (!this.#bus.isConnected || this.#bus.isClosed) {
+      this.#unsubscribe();
+      return;
+    }
     const limit = sleep(stopWithinMs, undefined, { ref: false });
     // Messages under way still arrive before the drain ends, and are given back with the others.
     await Promise.race([this.#subscription.drain().catch(() => undefined), limit]);
@@ -165,28 +174,25 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
     if (this.#failure !== undefined || this.#stopped !== undefined) return;
     this.#failure = new SwarmError(code, message);
     this.#end();
-    if (!this.#bus.nats.isClosed()) this.#subscription.unsubscribe();
+    this.#unsubscribe();
+    this.#held.drain(); // nobody could acknowledge them
     for (const taker of this.#takers.drain()) taker.reject(this.#failure);
   }
 
-  /** An exception here would end the client's reading from the socket, silently. */
-  #onMessage(error: Error | null, message: Msg): void {
-    if (error !== null) {
-      this.#fail(
-        'BUS_PERMISSION',
-        `the server does not permit subscribing to ${this.#inbox}.* (${error.message})`,
-      );
-      return;
-    }
+  #unsubscribe(): void {
+    if (!this.#bus.nats.isClosed() && !this.#subscription.isClosed()) this.#subscription.unsubscribe();
+  }
+
+  #onMessage(message: Msg): void {
     const now = performance.now();
     this.#heardAt = now;
     if (message.reply === undefined || message.reply === '') {
       this.#onStatus(message);
       return;
     }
-    if (this.#requested > 0) this.#requested -= 1;
-    const delivered = new BusMessage(this.#bus, message, this.#terms);
+    const delivered = new BusMessage(this.#bus, message, this.#terms); // throws where the reply is no delivery's
     if (delivered.seq > this.#highestSeq) this.#highestSeq = delivered.seq;
+    if (this.#requested > 0) this.#requested -= 1;
     const taker = this.#stopped === undefined ? this.#takers.shift() : undefined;
     if (taker === undefined) this.#hold({ message: delivered, since: now });
     else taker.resolve({ done: false, value: delivered });

@@ -98,9 +98,7 @@ function scan(bus: Bus, { stream, id, name, count, deadline }: Scan): Promise<Fo
       } else if (delivery.pending === 0) finish(undefined);
       else if (seen % batch === 0) ask();
     };
-    const subscription = bus.nats.subscribe(inbox, {
-      callback: (error, message) => (error === null ? take(message) : finish(undefined, error)),
-    });
+    const subscription = bus.subscribe(inbox, take, (error) => finish(undefined, error));
     const timer = setInterval(() => {
       const now = performance.now();
       if (now > deadline)

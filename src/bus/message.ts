@@ -1,7 +1,7 @@
 /**
  * A delivered message: what was sent, where the broker keeps it, and the ways to answer.
  *
- * Nothing is parsed until it is asked for. Subject and headers are as they came over the wire; only the
+ * Headers are not parsed until they are asked for. Subject and headers are as they came over the wire; only the
  * numbers in the reply subject are the broker's own.
  */
 import type { Msg } from '@nats-io/transport-node';
@@ -13,6 +13,7 @@ import { headerBlock, ReceivedHeaders } from './headers.ts';
 const ack = Buffer.from('+ACK');
 const nak = Buffer.from('-NAK');
 const working = Buffer.from('+WPI');
+const digits = /^\d+$/;
 
 /** What the broker says of one delivery. */
 export interface Delivery {
@@ -35,8 +36,10 @@ export interface Delivery {
 export function parseDelivery(reply: string): Delivery | undefined {
   const tokens = reply.split('.');
   if (tokens[0] !== '$JS' || tokens[1] !== 'ACK') return undefined;
-  const [stream, consumer, attempt, seq, , time, pending] = tokens.slice(tokens.length === 9 ? 2 : 4);
-  if (stream === undefined || consumer === undefined || pending === undefined || time === undefined)
+  const [stream, consumer, ...numbers] = tokens.slice(tokens.length === 9 ? 2 : 4);
+  const [attempt, seq, , time, pending] = numbers.slice(0, 5);
+  if (stream === undefined || consumer === undefined || pending === undefined) return undefined;
+  if (time === undefined || !digits.test(time) || !digits.test(`${attempt}${seq}${pending}`))
     return undefined;
   return {
     stream,
@@ -59,15 +62,20 @@ export class BusMessage {
   readonly #message: Msg;
   readonly #reply: string;
   readonly #terms: DeliveryTerms;
+  /** Where and when the broker keeps it. */
+  readonly delivery: Delivery;
   #headers: ReceivedHeaders | undefined;
-  #delivery: Delivery | undefined;
 
-  /** @internal */
+  /** @internal Throws `BUS_CONSUMER` if `message` is no delivery. */
   constructor(bus: Bus, message: Msg, terms: DeliveryTerms) {
+    const reply = message.reply ?? '';
+    const delivery = parseDelivery(reply);
+    if (delivery === undefined) throw new SwarmError('BUS_CONSUMER', `not a delivery: ${reply}`);
     this.#bus = bus;
     this.#message = message;
-    this.#reply = message.reply ?? '';
+    this.#reply = reply;
     this.#terms = terms;
+    this.delivery = delivery;
   }
 
   get subject(): string {
@@ -87,13 +95,6 @@ export class BusMessage {
   get headers(): ReceivedHeaders {
     this.#headers ??= new ReceivedHeaders(headerBlock(this.#message));
     return this.#headers;
-  }
-
-  /** Where and when the broker keeps it. */
-  get delivery(): Delivery {
-    this.#delivery ??= parseDelivery(this.#reply);
-    if (this.#delivery === undefined) throw new SwarmError('BUS_CONSUMER', `not a delivery: ${this.#reply}`);
-    return this.#delivery;
   }
 
   get seq(): number {

@@ -161,17 +161,14 @@ export class Requests {
   }
 
   #subscribe(): Subscription {
-    return this.#bus.nats.subscribe(`${this.#inbox}.*`, {
-      callback: (error, reply) => this.#onReply(error, reply),
-    });
+    return this.#bus.subscribe(
+      `${this.#inbox}.*`,
+      (reply) => this.#onReply(reply),
+      (error) => this.#onInboxRefused(error),
+    );
   }
 
-  /** An exception here would end the client's reading from the socket, silently. */
-  #onReply(error: Error | null, reply: Msg): void {
-    if (error !== null) {
-      this.#onInboxRefused(error);
-      return;
-    }
+  #onReply(reply: Msg): void {
     const request = this.#outstanding.get(Number(reply.subject.slice(this.#tokenAt)));
     if (request === undefined) return; // settled by an earlier reply
     request.unanswered -= 1;

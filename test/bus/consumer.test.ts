@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Bus, connectBus } from '../../src/bus/connection.ts';
 import { consumerDifferences, openConsumer } from '../../src/bus/consumer.ts';
 import type { Deliveries } from '../../src/bus/deliveries.ts';
+import { EncodedHeaders } from '../../src/bus/headers.ts';
 import { type BusMessage, parseDelivery } from '../../src/bus/message.ts';
 import { ensureStream } from '../../src/bus/stream.ts';
 import { parseTime } from '../../src/bus/time.ts';
@@ -69,6 +70,8 @@ describe('a delivery', () => {
     ['$JS.ACK.domain.ACCOUNT.S.c.2.17.30.1730216238594927800.4', 1],
     ['$JS.ACK._.ACCOUNT.S.c.2.17.30.1730216238594927800.4.token', 1],
     ['$JS.ACK.S.c.2.17.30.1730216238594927800', 0],
+    ['$JS.ACK.S.c.2.17.30.x.4', 0],
+    ['$JS.ACK.S.c.2.-1.30.1730216238594927800.4', 0],
     ['_INBOX.S.c.2.17.30.1730216238594927800.4.5.6', 0],
     ['', 0],
   ])('is read from %j', (reply, is) => {
@@ -233,6 +236,30 @@ describe('a sequence of deliveries', () => {
     expect(seen).toEqual(Array.from({ length: 25 }, (_, n) => `${n + 1}/1`));
   });
 
+  test('is not disturbed by strangers who write to its inbox', async () => {
+    const stream = await newStream(bus);
+    await using stranger = await connectBus({ url: server.url });
+    const inboxes = new Set<string>();
+    stranger.subscribe(
+      '$JS.API.CONSUMER.MSG.NEXT.>',
+      ({ reply }) => inboxes.add(reply ?? ''),
+      () => undefined,
+    );
+    await stranger.roundTripMs();
+    await using deliveries = await openConsumer(bus, { stream: stream.name, durable: 'd', filter: '>' });
+    while (inboxes.size === 0) await wait(5);
+    for (const inbox of inboxes) {
+      stranger.tell(inbox, 'hello');
+      stranger.tell(inbox, 'hello', 'nowhere');
+      stranger.tell(inbox, 'hello', '$JS.ACK.S.c.x.y.z.t.p');
+      const { forClient } = new EncodedHeaders(Buffer.from('NATS/1.0 409\r\n\u0001 bad: name\r\n\r\n'));
+      stranger.nats.publish(inbox, 'hello', { headers: forClient });
+    }
+    await stranger.roundTripMs();
+    await publishMany(bus, stream, 1);
+    expect(textOf(await next(deliveries))).toBe('0');
+  });
+
   test('never holds more than was asked for, and reads on with a prefetch of one', async () => {
     const stream = await newStream(bus);
     await publishMany(bus, stream, 50);
@@ -312,6 +339,7 @@ describe('a durable that exists otherwise is refused, with every difference', ()
 
   test.each([
     [{ deliver_subject: 'x' }, 'kind: push, wanted pull'],
+    [{ max_batch: 5 }, 'max_batch: 5, wanted unlimited'],
     [{ headers_only: true }, 'headers_only: on, wanted off'],
     [{ inactive_threshold: 5e9 }, 'inactive_threshold: 5s, wanted none'],
     [{ filter_subject: 'a.b' }, 'filter: a.b, wanted >'],
