@@ -1,6 +1,6 @@
 /** Writers that die, and a disk that fills: what was promised is on the log, whatever else is. */
 import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process';
-import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { expect, onTestFinished, test } from 'vitest';
@@ -13,33 +13,27 @@ import { linesOf, said, temporaryFolder } from './support/log.ts';
 const project = join(import.meta.dirname, '..');
 
 interface Writer {
-  readonly child: ChildProcessByStdio<null, Readable, Readable>;
-  /** Leaves of the records that were promised to be on disk. */
-  readonly promised: string[];
+  readonly child: ChildProcessByStdio<null, null, Readable>;
+  /** Returns the leaves of the records that were promised to be on disk. */
+  readonly promised: () => string[];
   readonly ended: Promise<{ readonly code: number | null; readonly errors: string }>;
 }
 
 /** Starts test/fixtures/writer.ts. `wrap` goes before it on the command line. */
 function startWriter(path: string, args: readonly (number | string)[], wrap: string[] = []): Writer {
   const program = join(project, 'test/fixtures/writer.ts');
-  const line = [...wrap, process.execPath, '--import', 'tsx', program, path, ...args.map(String)];
-  const child = spawn(line[0] ?? '', line.slice(1), { cwd: project, stdio: ['ignore', 'pipe', 'pipe'] });
+  const promises = join(temporaryFolder(), 'promises');
+  const line = [...wrap, process.execPath, '--import', 'tsx', program, path, promises, ...args.map(String)];
+  const child = spawn(line[0] ?? '', line.slice(1), { cwd: project, stdio: ['ignore', 'ignore', 'pipe'] });
   onTestFinished(() => void child.kill('SIGKILL'));
-  let out = '';
   let errors = '';
-  const promised: string[] = [];
-  child.stdout.setEncoding('latin1').on('data', (text: string) => {
-    const lines = (out + text).split('\n');
-    out = lines.pop() ?? '';
-    promised.push(...lines);
-  });
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     errors += text;
   });
   const ended = new Promise<{ code: number | null; errors: string }>((resolve) => {
     child.on('close', (code) => resolve({ code, errors }));
   });
-  return { child, promised, ended };
+  return { child, promised: () => (existsSync(promises) ? linesOf(promises) : []), ended };
 }
 
 /** Returns the leaves of a log's whole lines. */
@@ -59,7 +53,7 @@ test('four processes write one log while a fifth is killed in the middle of larg
   for (let round = 0; round < 10; round += 1) {
     const writer = startWriter(path, [100_000, 4_000_000, 2, 'os']); // without fsync it spends its time in `write`
     killed.push(writer);
-    while (writer.promised.length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
+    while (writer.promised().length === 0) await new Promise((resolve) => setTimeout(resolve, 1));
     waitForHalfALine(path);
     writer.child.kill('SIGKILL');
     await writer.ended;
@@ -68,7 +62,7 @@ test('four processes write one log while a fifth is killed in the middle of larg
   await using last = await openLog(path, { key: SigningKey.generate() }); // names what the last one killed left
   await last.append(said('the end'));
 
-  const promised = [...steady, ...killed].flatMap((writer) => writer.promised);
+  const promised = [...steady, ...killed].flatMap((writer) => writer.promised());
   expect(promised.length).toBeGreaterThan(20_000);
   const leaves = leavesOf(path);
   expect(promised.filter((leaf) => !leaves.has(leaf))).toEqual([]);
@@ -101,8 +95,9 @@ test.skipIf(!canMount)('a disk that fills loses nothing promised, and says that 
   const copy = `${folder}.copy`;
   const path = join(folder, 'swarm.jsonl');
   const wrap = ['unshare', '--mount', '--map-root-user', 'sh', '-c', script, folder];
-  const { promised, ended } = startWriter(path, [100_000, 700, 16], wrap);
-  const { code, errors } = await ended;
+  const writer = startWriter(path, [100_000, 700, 16], wrap);
+  const { code, errors } = await writer.ended;
+  const promised = writer.promised();
   onTestFinished(() => void spawnSync('rm', ['-f', copy, `${copy}.lock`]));
   expect(code).toBe(1);
   expect(errors).toMatch(

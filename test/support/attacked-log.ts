@@ -71,27 +71,35 @@ export class AttackedLog implements Disposable {
   }
 
   /** Returns the lines at which a verifier finds something in `bytes`. */
-  async linesFound(bytes: Buffer): Promise<number[]> {
-    writeFileSync(this.path, bytes);
-    return (await verifyLog(this.path)).findings.map(({ at }) => at.line);
+  async linesFound(bytes: Buffer, lane = 0): Promise<number[]> {
+    const path = `${this.path}-${lane}.jsonl`;
+    writeFileSync(path, bytes);
+    return (await verifyLog(path)).findings.map(({ at }) => at.line);
   }
 
   /** Replaces each byte in turn and returns where a verifier did not name its line. */
   async missed(replace: (byte: number, at: number) => number): Promise<string[]> {
     const original = this.#original;
     const missed: string[] = [];
+    let next = 0;
     let line = 1;
-    for (let at = 0; at < original.length; at += 1) {
-      const bytes = Buffer.from(original);
-      bytes[at] = replace(original[at] ?? 0, at);
-      const found = await this.linesFound(bytes);
-      // A line feed for a line's first byte makes that line blank, and the line after it the changed one.
-      const isFirst = at === 0 || original[at - 1] === LF;
-      const changed = isFirst && bytes[at] === LF ? line + 1 : line;
-      if (!found.includes(changed))
-        missed.push(`byte ${at} of line ${line}; found: ${found.join(', ') || 'nothing'}`);
-      if (original[at] === LF) line += 1;
-    }
+    const work = async (lane: number): Promise<void> => {
+      while (next < original.length) {
+        const at = next;
+        const here = line;
+        next += 1;
+        if (original[at] === LF) line += 1;
+        const bytes = Buffer.from(original);
+        bytes[at] = replace(original[at] ?? 0, at);
+        // A line feed for a line's first byte makes that line blank, and the line after it the changed one.
+        const isFirst = at === 0 || original[at - 1] === LF;
+        const changed = isFirst && bytes[at] === LF ? here + 1 : here;
+        const found = await this.linesFound(bytes, lane);
+        if (!found.includes(changed))
+          missed.push(`byte ${at} of line ${here}; found: ${found.join(', ') || 'nothing'}`);
+      }
+    };
+    await Promise.all([0, 1, 2, 3].map(work));
     return missed;
   }
 
