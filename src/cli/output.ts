@@ -71,9 +71,14 @@ export class Output {
     this.#quiet = true;
   }
 
-  /** The width of the terminal that stdout is; `undefined` where it is none. */
+  /** Whether stdout is read by a person. */
+  get isTerminal(): boolean {
+    return this.#stdout.isTTY;
+  }
+
+  /** The width of the terminal that stdout is; `undefined` where it is none, or does not know. */
   get columns(): number | undefined {
-    return this.#stdout.isTTY ? this.#stdout.columns : undefined;
+    return this.#stdout.columns || undefined;
   }
 
   /** Whether a person watches stderr: where not, nothing there moves. */

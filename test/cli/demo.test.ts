@@ -5,16 +5,16 @@ import { SigningKey } from '../../src/identity/key.ts';
 import { closedSegments } from '../../src/log/segment.ts';
 import { openLog } from '../../src/log/writer.ts';
 import { parseLine } from '../../src/record/line.ts';
-import { linesOf, said, temporaryFolder } from '../support/log.ts';
+import { linesOf, said } from '../support/log.ts';
 import { natsServerPath } from '../support/nats.ts';
-import { type RunOptions, session, shell, start, swarm } from './swarm.ts';
+import { newFolder, type RunOptions, session, shell, start, swarm } from './swarm.ts';
 
 async function options(more: Record<string, string> = {}): Promise<RunOptions> {
   return { env: { SWARM_NATS_SERVER: await natsServerPath(), ...more } };
 }
 
-test('two agents, one message, one verified log; and again, with the old log kept', async () => {
-  const folder = temporaryFolder();
+test.concurrent('two agents, one message, one verified log; and again, with the old log kept', async () => {
+  const folder = newFolder();
   await session(
     folder,
     `
@@ -58,8 +58,8 @@ test('two agents, one message, one verified log; and again, with the old log kep
   });
 });
 
-test('whatever the environment says, it is the demo’s own broker, keys and log', async () => {
-  const folder = temporaryFolder();
+test.concurrent('whatever the environment says, it is the demo’s own broker, keys and log', async () => {
+  const folder = newFolder();
   writeFileSync(join(folder, '.env'), 'NATS_URL=nats://127.0.0.1:1\nSWARM_SIGNING_SK_B64=spoilt\n');
   const environment = {
     NATS_URL: 'nats://127.0.0.1:1',
@@ -77,8 +77,8 @@ test('whatever the environment says, it is the demo’s own broker, keys and log
   expect(readdirSync(folder).sort()).toEqual(['.env', '.swarm', 'logs']);
 });
 
-test('a log of many segments, with its tree, is moved aside whole', async () => {
-  const folder = temporaryFolder();
+test.concurrent('a log of many segments, with its tree, is moved aside whole', async () => {
+  const folder = newFolder();
   const path = join(folder, 'logs/swarm.jsonl');
   const log = await openLog(path, { key: SigningKey.generate(), rotateBytes: 2_000 });
   for (let n = 0; n < 10; n += 1) await log.append(said(String(n)));
@@ -102,9 +102,9 @@ test('a log of many segments, with its tree, is moved aside whole', async () => 
   });
 });
 
-describe('what goes wrong', () => {
+describe.concurrent('what goes wrong', () => {
   test('is said, with an exit code, and leaves no server behind', async () => {
-    const folder = temporaryFolder();
+    const folder = newFolder();
     writeFileSync(join(folder, 'logs'), 'in the way');
     const { code, stdout, stderr } = await swarm(folder, ['demo'], await options());
     expect({ code, stdout }).toEqual({ code: 3, stdout: '' });
@@ -114,7 +114,7 @@ describe('what goes wrong', () => {
   });
 
   test('with the demo’s own keys says that they can be deleted', async () => {
-    const folder = temporaryFolder();
+    const folder = newFolder();
     mkdirSync(join(folder, '.swarm/demo'), { recursive: true });
     writeFileSync(join(folder, '.swarm/demo/planner.env'), 'SWARM_SIGNING_SK_B64=spoilt\n');
     const { code, stderr } = await swarm(folder, ['demo'], await options());
@@ -126,7 +126,7 @@ describe('what goes wrong', () => {
   });
 
   test('with the server is told with the ways to get one', async () => {
-    const { code, stderr } = await swarm(temporaryFolder(), ['demo'], {
+    const { code, stderr } = await swarm(newFolder(), ['demo'], {
       env: { SWARM_NATS_SERVER: '/absent' },
     });
     expect({ code, stderr }).toEqual({
@@ -136,7 +136,7 @@ describe('what goes wrong', () => {
   });
 
   test.each(['SIGINT', 'SIGTERM'] as const)('as %s ends it in order, server and all', async (signal) => {
-    const demo = start(temporaryFolder(), ['demo'], await options());
+    const demo = start(newFolder(), ['demo'], await options());
     await demo.says('Two agents');
     demo.signal(signal);
     const { code, stderr } = await demo.ended;

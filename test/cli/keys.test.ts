@@ -1,8 +1,7 @@
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { temporaryFolder } from '../support/log.ts';
-import { session, shell, swarm } from './swarm.ts';
+import { newFolder, saveAgent, session, shell, swarm } from './swarm.ts';
 
 /** Returns the keyring in `folder`, its keys as many as there are. */
 function agentsIn(folder: string): Record<string, { keys: number; publish?: string[] }> {
@@ -15,8 +14,8 @@ function agentsIn(folder: string): Record<string, { keys: number; publish?: stri
   );
 }
 
-test('a newcomer makes a key, shows it, and sees it in the keyring', async () => {
-  const folder = temporaryFolder();
+test.concurrent('a newcomer makes a key, shows it, and sees it in the keyring', async () => {
+  const folder = newFolder();
   await session(
     folder,
     `
@@ -42,8 +41,8 @@ test('a newcomer makes a key, shows it, and sees it in the keyring', async () =>
   expect(statSync(join(folder, '.env')).mode & 0o777).toBe(0o600);
 });
 
-test('several agents live in one folder, named for their files, or as they are told', async () => {
-  const folder = temporaryFolder();
+test.concurrent('several agents live in one folder, named for their files, or as they are told', async () => {
+  const folder = newFolder();
   await session(
     folder,
     `
@@ -68,7 +67,7 @@ test('several agents live in one folder, named for their files, or as they are t
   );
 });
 
-describe('what keys new would be refused', () => {
+describe.concurrent('what keys new would be refused', () => {
   test.each([
     ['a name that has another key', '--name listener', 3, /already has an agent listener, with another key/],
     ['a name that is none', '--name "a b"', 2, /not an agent's name/],
@@ -76,9 +75,10 @@ describe('what keys new would be refused', () => {
     ['a keyring that is none', '--keyring broken.json', 3, /broken\.json is not valid JSON/],
     ['an env file that is a folder', '--env folder', 3, /cannot read folder/],
   ])('for %s leaves everything as it was', async (_, options, code, says) => {
-    const folder = temporaryFolder();
+    const folder = newFolder();
     writeFileSync(join(folder, 'broken.json'), '{');
-    await shell(folder, 'mkdir folder && swarm keys new --env listener.env');
+    mkdirSync(join(folder, 'folder'));
+    await saveAgent(folder, 'listener', 'listener.env');
     const before = [readdirSync(folder), agentsIn(folder)];
     const refused = await shell(folder, `swarm keys new ${options}`);
     expect(refused).toMatchObject({ code, stdout: '', stderr: expect.stringMatching(says) });
@@ -86,8 +86,8 @@ describe('what keys new would be refused', () => {
   });
 });
 
-test('a forced new key stands beside the old one, whose file is kept', async () => {
-  const folder = temporaryFolder();
+test.concurrent('a forced new key stands beside the old one, whose file is kept', async () => {
+  const folder = newFolder();
   const first = await shell(folder, 'swarm keys new --name planner --publish "thread.*.planner"');
   await session(
     folder,
@@ -105,8 +105,8 @@ test('a forced new key stands beside the old one, whose file is kept', async () 
   expect((await swarm(folder, ['keys', 'show'])).stdout).not.toBe(first.stdout);
 });
 
-test('a forced new key also replaces one that cannot be read', async () => {
-  const folder = temporaryFolder();
+test.concurrent('a forced new key also replaces one that cannot be read', async () => {
+  const folder = newFolder();
   await shell(folder, 'echo SWARM_SIGNING_SK_B64=spoilt > .env');
   expect(await shell(folder, 'swarm keys new')).toMatchObject({
     code: 3,
@@ -115,16 +115,16 @@ test('a forced new key also replaces one that cannot be read', async () => {
   expect(await shell(folder, 'swarm keys new --force')).toMatchObject({ code: 0 });
 });
 
-test('a key in the environment that goes before the new one is warned of', async () => {
-  const folder = temporaryFolder();
+test.concurrent('a key in the environment that goes before the new one is warned of', async () => {
+  const folder = newFolder();
   await shell(folder, 'swarm keys new --env other.env');
   const { stderr } = await shell(folder, '. ./other.env; export SWARM_SIGNING_SK_B64; swarm keys new -q');
   expect(stderr).toMatch(/^swarm: warning: SWARM_SIGNING_SK_B64 in the environment goes before \.env/);
 });
 
-describe('keys add', () => {
+describe.concurrent('keys add', () => {
   test('takes a line as one argument, as four, or from stdin, and once', async () => {
-    const folder = temporaryFolder();
+    const folder = newFolder();
     await session(
       folder,
       `
@@ -155,7 +155,7 @@ describe('keys add', () => {
   });
 
   test('replaces the rights of an agent by all those that are named, and says which it lost', async () => {
-    const folder = temporaryFolder();
+    const folder = newFolder();
     await session(
       folder,
       `
@@ -171,7 +171,7 @@ describe('keys add', () => {
   });
 
   test('puts another key of an agent beside its old one only if told to', async () => {
-    const folder = temporaryFolder();
+    const folder = newFolder();
     await session(
       folder,
       `
@@ -192,7 +192,7 @@ describe('keys add', () => {
     ['a key of another form', `a ${'x'.repeat(44)} x x`, /NKey/],
     ['the secret line of an env file', 'SWARM_SIGNING_SK_B64=x', /1 words/],
   ])('refuses %s', async (_, words, says) => {
-    const folder = temporaryFolder();
+    const folder = newFolder();
     const { code, stderr } = await shell(folder, `swarm keys add ${words}`);
     expect(stderr).toMatch(says);
     expect(code).toBeGreaterThanOrEqual(2);
@@ -200,10 +200,10 @@ describe('keys add', () => {
   });
 });
 
-describe('keys list', () => {
+describe.concurrent('keys list', () => {
   test('is JSON for programs, with every key and right', async () => {
-    const folder = temporaryFolder();
-    await shell(folder, 'swarm keys new --name planner');
+    const folder = newFolder();
+    await saveAgent(folder, 'planner');
     const { stdout } = await swarm(folder, ['keys', 'list', '--json']);
     expect(stdout.endsWith('}\n') && stdout.split('\n')).toHaveLength(2);
     expect(JSON.parse(stdout)).toEqual({
@@ -221,8 +221,9 @@ describe('keys list', () => {
   });
 
   test('says from where on a key no longer counts', async () => {
-    const folder = temporaryFolder();
-    await shell(folder, 'swarm keys new --name a; swarm keys new --name b --env b.env');
+    const folder = newFolder();
+    await saveAgent(folder, 'a');
+    await saveAgent(folder, 'b', 'b.env');
     const path = join(folder, 'swarm.keys.json');
     const file = JSON.parse(readFileSync(path, 'utf8'));
     file.agents[0].keys[0].revoked = { leaf: 'a'.repeat(64) };
@@ -234,9 +235,9 @@ describe('keys list', () => {
   });
 
   test('is a table on a terminal', async ({ skip }) => {
-    const folder = temporaryFolder();
+    const folder = newFolder();
     if ((await shell(folder, 'script --version')).code !== 0) skip('there is no script(1) here');
-    await shell(folder, 'swarm keys new --name planner');
+    await saveAgent(folder, 'planner');
     const { stdout } = await shell(folder, 'script -qec "swarm keys list" /dev/null < /dev/null');
     expect(stdout).toMatch(/│ agent +│ record key +│ may publish on +│ revoked │/);
     expect(stdout).toMatch(

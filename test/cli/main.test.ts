@@ -3,12 +3,12 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { SigningKey } from '../../src/identity/key.ts';
 import { openLog } from '../../src/log/writer.ts';
-import { said, temporaryFolder } from '../support/log.ts';
-import { session, shell, start, swarm } from './swarm.ts';
+import { said } from '../support/log.ts';
+import { newFolder, saveAgent, session, shell, start, swarm } from './swarm.ts';
 
-describe('help', () => {
+describe.concurrent('help', () => {
   test('of the command and of each subcommand is on stdout, with examples', async () => {
-    const folder = temporaryFolder();
+    const folder = newFolder();
     const named = ['demo', 'keys', 'keys new', 'keys show', 'keys add', 'keys list', 'keys remove'];
     const asked = ['', ...named, 'up', 'pub', 'sub', 'tail', 'verify'];
     const answers = await Promise.all(asked.map((name) => shell(folder, `swarm ${name} --help`)));
@@ -23,7 +23,7 @@ describe('help', () => {
   test('and the version load neither NATS nor zod', async () => {
     const env = { NODE_DEBUG: 'esm' }; // has node name each module that it loads
     const loadedBy = async (line: string): Promise<string> => {
-      const { code, stderr } = await shell(temporaryFolder(), line, { env });
+      const { code, stderr } = await shell(newFolder(), line, { env });
       expect(code).toBe(0);
       expect(stderr).toContain('commander');
       return stderr;
@@ -35,9 +35,9 @@ describe('help', () => {
   });
 });
 
-test('what is used wrongly is named, with what was meant and where to look, and exits with 2', async () => {
+test.concurrent('what is used wrongly is named, with what was meant and where to look, and exits with 2', async () => {
   await session(
-    temporaryFolder(),
+    newFolder(),
     `
     $ swarm --version
     0.1.0
@@ -76,13 +76,13 @@ test('what is used wrongly is named, with what was meant and where to look, and 
     ! swarm: not a subject: "thread.>" (2 to 16 tokens of letters, digits, _ and - joined by dots, at most 255 bytes)
     [2]`,
   );
-  const nothing = await swarm(temporaryFolder(), []);
+  const nothing = await swarm(newFolder(), []);
   expect(nothing).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining('Usage: swarm') });
 });
 
-describe('an error', () => {
+describe.concurrent('an error', () => {
   test('is a line on stderr; its causes and their places are there on demand', async () => {
-    const folder = temporaryFolder();
+    const folder = newFolder();
     const line = 'swarm: there is no log at logs/swarm.jsonl';
     const brief = await swarm(folder, ['tail']);
     expect(brief).toMatchObject({ code: 3, stdout: '' });
@@ -99,15 +99,15 @@ describe('an error', () => {
   });
 
   test('shows the control characters of what it names', async () => {
-    const { stderr, code } = await swarm(temporaryFolder(), ['verify', '\u001b[2J.jsonl']);
+    const { stderr, code } = await swarm(newFolder(), ['verify', '\u001b[2J.jsonl']);
     expect({ stderr, code }).toEqual({ stderr: 'swarm: there is no log at \\u001b[2J.jsonl\n', code: 3 });
-    const unknown = await swarm(temporaryFolder(), ['\u001b[2J']);
+    const unknown = await swarm(newFolder(), ['\u001b[2J']);
     expect(unknown.stderr).toContain("unknown command '\\u001b[2J'");
   });
 });
 
-test('warnings are said as the command says things, and other talk is left out when it is to be quiet', async () => {
-  const folder = temporaryFolder();
+test.concurrent('warnings are said as the command says things, and other talk is left out when it is to be quiet', async () => {
+  const folder = newFolder();
   await shell(folder, 'swarm keys new');
   const { stderr } = await shell(
     folder,
@@ -119,8 +119,8 @@ test('warnings are said as the command says things, and other talk is left out w
   expect((await shell(folder, 'swarm keys list --quiet')).stderr).toBe('');
 });
 
-test('a reader that has read enough ends the command quietly, and cannot change a verdict', async () => {
-  const folder = temporaryFolder();
+test.concurrent('a reader that has read enough ends the command quietly, and cannot change a verdict', async () => {
+  const folder = newFolder();
   await using log = await openLog(join(folder, 'log.jsonl'), { key: SigningKey.generate() });
   await Promise.all(Array.from({ length: 3_000 }, (_, n) => log.append(said(String(n).repeat(100)))));
   const tail = await shell(folder, '{ swarm tail -n 3000 log.jsonl; echo "exit $?" >&2; } | head -n 1');
@@ -135,7 +135,7 @@ test('a reader that has read enough ends the command quietly, and cannot change 
 });
 
 test('a second Ctrl-C ends at once what the first one waits for', async () => {
-  const folder = temporaryFolder();
+  const folder = newFolder();
   await shell(folder, 'swarm keys new');
   const mute = createServer().listen(0, '127.0.0.1'); // takes connections, and never greets
   await new Promise((resolve) => mute.once('listening', resolve));
@@ -155,4 +155,19 @@ test('a second Ctrl-C ends at once what the first one waits for', async () => {
   } finally {
     mute.close();
   }
+});
+
+test.concurrent('output that cannot be written is a failure, whatever the verdict', async () => {
+  const folder = newFolder();
+  await saveAgent(folder, 'planner');
+  expect(await shell(folder, 'swarm keys list > /dev/full')).toMatchObject({
+    code: 3,
+    stderr: expect.stringMatching(/^swarm: .*ENOSPC/),
+  });
+});
+
+test.concurrent('these tests would notice a secret in what is printed', async () => {
+  const folder = newFolder();
+  await saveAgent(folder, 'planner');
+  await expect(shell(folder, 'cat .env')).rejects.toThrow('the secret of .env is shown');
 });

@@ -1,12 +1,12 @@
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect, headers } from '@nats-io/transport-node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { saveIdentity } from '../../src/identity/envfile.ts';
 import { SigningKey } from '../../src/identity/key.ts';
 import type { NatsServer } from '../../src/server/nats-server.ts';
-import { linesOf, temporaryFolder } from '../support/log.ts';
+import { linesOf } from '../support/log.ts';
 import { testServer } from '../support/nats.ts';
-import { type RunOptions, session, shell, start, swarm } from './swarm.ts';
+import { newFolder, type RunOptions, saveAgent, session, shell, start } from './swarm.ts';
 
 let server: NatsServer;
 beforeAll(async () => {
@@ -18,15 +18,15 @@ let streams = 0;
 
 /** Returns a folder with an agent called planner, and an environment that leads to a stream of its own. */
 async function planner(): Promise<{ folder: string; options: RunOptions; subject: string }> {
-  const folder = temporaryFolder();
+  const folder = newFolder();
   streams += 1;
   const subject = `thread.t${streams}.planner`;
   const env = { NATS_URL: server.url };
-  expect((await swarm(folder, ['keys', 'new', '--name', 'planner'])).code).toBe(0);
+  await saveAgent(folder, 'planner');
   return { folder, options: { env }, subject };
 }
 
-describe('pub', () => {
+describe.concurrent('pub', () => {
   test('sends JSON byte for byte as typed, text as a JSON string, and stdin', async () => {
     const { folder, options, subject } = await planner();
     await session(
@@ -86,7 +86,7 @@ describe('pub', () => {
   });
 });
 
-describe('sub', () => {
+describe.concurrent('sub', () => {
   test('prints what was said, once, and goes on where it stopped', async () => {
     const { folder, options, subject } = await planner();
     const filter = subject.replace(/\.planner$/, '.>');
@@ -135,8 +135,8 @@ describe('sub', () => {
 
   test('tells of what it refuses, and prints only what it does not', async () => {
     const { folder, options, subject } = await planner();
-    const stranger = temporaryFolder();
-    await shell(stranger, 'swarm keys new --name planner');
+    const stranger = newFolder();
+    await saveAgent(stranger, 'planner');
     await shell(stranger, `swarm pub ${subject} '"lies"'`, options);
     const nats = await connect({ servers: server.url });
     const forged = headers();
@@ -185,15 +185,11 @@ describe('sub', () => {
   });
 });
 
-test('an agent that the keyring does not know can listen but not speak', async () => {
+test.concurrent('an agent that the keyring does not know can listen but not speak', async () => {
   const { folder, options, subject } = await planner();
   await shell(folder, `swarm pub ${subject} 1`, options);
   const key = SigningKey.generate();
-  writeFileSync(
-    join(folder, 'stranger.env'),
-    `SWARM_SIGNING_SK_B64=${key.exportSeed().toString('base64')}\nSWARM_VERIFY_PK_B64=${key.publicKey}\n`,
-    { mode: 0o600 },
-  );
+  await saveIdentity(join(folder, 'stranger.env'), key);
   await session(
     folder,
     `

@@ -6,14 +6,14 @@ import { saveIdentity } from '../../src/identity/envfile.ts';
 import { SigningKey } from '../../src/identity/key.ts';
 import { closedSegments } from '../../src/log/segment.ts';
 import { openLog } from '../../src/log/writer.ts';
-import { linesOf, said, temporaryFolder } from '../support/log.ts';
-import { session, shell, start, swarm } from './swarm.ts';
+import { linesOf, said } from '../support/log.ts';
+import { newFolder, session, shell, start, swarm } from './swarm.ts';
 
 const key = SigningKey.generate();
 const short = `${key.publicKey.slice(0, 8)}…`;
 
-test('the last records are lines for people; one that does not verify is shown with its problem', async () => {
-  const folder = temporaryFolder();
+test.concurrent('the last records are lines for people; one that does not verify is shown with its problem', async () => {
+  const folder = newFolder();
   const path = join(folder, 'logs/swarm.jsonl');
   await using log = await openLog(path, { key });
   const message = await log.append(said('one'));
@@ -57,8 +57,10 @@ test('the last records are lines for people; one that does not verify is shown w
   expect(raw.stdout).toBe(readFileSync(path, 'utf8'));
 });
 
-test('on a terminal a line is cut to its width, and raw lines are shown, not sent', async ({ skip }) => {
-  const folder = temporaryFolder();
+test.concurrent('on a terminal a line is cut to its width, and raw lines are shown, not sent', async ({
+  skip,
+}) => {
+  const folder = newFolder();
   if ((await shell(folder, 'script --version')).code !== 0) skip('there is no script(1) here');
   const path = join(folder, 'log.jsonl');
   await using log = await openLog(path, { key });
@@ -75,8 +77,8 @@ test('on a terminal a line is cut to its width, and raw lines are shown, not sen
   expect((await run('swarm tail --json log.jsonl')).stdout.trimEnd()).toBe('\\u001b[2J');
 });
 
-test('-f goes on across rotations, until Ctrl-C, which is no failure', async () => {
-  const folder = temporaryFolder();
+test.concurrent('-f goes on across rotations, until Ctrl-C, which is no failure', async () => {
+  const folder = newFolder();
   const path = join(folder, 'logs/swarm.jsonl');
   await using log = await openLog(path, { key, rotateBytes: 3_000 });
   for (let n = 0; n < 3; n += 1) await log.append(said(`before ${n}`));
@@ -95,8 +97,8 @@ test('-f goes on across rotations, until Ctrl-C, which is no failure', async () 
   ]);
 });
 
-test('-f waits for a log that is not there yet', async () => {
-  const folder = temporaryFolder();
+test.concurrent('-f waits for a log that is not there yet', async () => {
+  const folder = newFolder();
   const tail = start(folder, ['tail', 'log.jsonl', '-f', '--json']);
   await tail.says('Waiting for log.jsonl');
   await using log = await openLog(join(folder, 'log.jsonl'), { key });
@@ -106,8 +108,8 @@ test('-f waits for a log that is not there yet', async () => {
   expect(await tail.ended).toMatchObject({ code: 0, stdout: `${linesOf(log.path)[0]}\n` });
 });
 
-test('a log that is not there is no empty one', async () => {
-  expect(await swarm(temporaryFolder(), ['tail', 'log.jsonl'])).toEqual({
+test.concurrent('a log that is not there is no empty one', async () => {
+  expect(await swarm(newFolder(), ['tail', 'log.jsonl'])).toEqual({
     code: 3,
     stdout: '',
     stderr: 'swarm: there is no log at log.jsonl\n',

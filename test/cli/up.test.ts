@@ -3,9 +3,8 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { greets } from '../../src/server/ready.ts';
-import { temporaryFolder } from '../support/log.ts';
 import { natsServerPath } from '../support/nats.ts';
-import { type Running, start, swarm } from './swarm.ts';
+import { newFolder, type Running, start, swarm } from './swarm.ts';
 
 async function up(folder: string, ...args: string[]): Promise<Running> {
   return start(folder, ['up', '--server', await natsServerPath(), '--port', '0', ...args]);
@@ -31,10 +30,10 @@ function isAlive(pid: number): boolean {
   }
 }
 
-test.each(['SIGINT', 'SIGTERM'] as const)(
+test.concurrent.each(['SIGINT', 'SIGTERM'] as const)(
   'a server runs until %s, with its messages in the store',
   async (signal) => {
-    const folder = temporaryFolder();
+    const folder = newFolder();
     const running = await up(folder, '--monitor-port', '0', '--json');
     const { url, monitoring, store, pid } = await factsOf(running);
     expect(await greets(url, 5_000)).toBe(true);
@@ -51,15 +50,15 @@ test.each(['SIGINT', 'SIGTERM'] as const)(
   },
 );
 
-test('what a person is told are its addresses and its store', async () => {
-  const running = await up(temporaryFolder(), '--no-monitor', '--store', 'kept');
+test.concurrent('what a person is told are its addresses and its store', async () => {
+  const running = await up(newFolder(), '--no-monitor', '--store', 'kept');
   await running.says('Ctrl-C stops it');
   running.signal('SIGINT');
   expect((await running.ended).stdout).toMatch(/^url {9}nats:\/\/127\.0\.0\.1:\d+\nstore {7}kept\n$/);
 });
 
-test('a server that dies by itself is an error, with its last words', async () => {
-  const running = await up(temporaryFolder(), '--no-monitor', '--json');
+test.concurrent('a server that dies by itself is an error, with its last words', async () => {
+  const running = await up(newFolder(), '--no-monitor', '--json');
   const { pid } = await factsOf(running);
   process.kill(pid, 'SIGKILL');
   expect(await running.ended).toMatchObject({
@@ -70,7 +69,7 @@ test('a server that dies by itself is an error, with its last words', async () =
   });
 });
 
-describe('a server that cannot run', () => {
+describe.concurrent('a server that cannot run', () => {
   test.each([
     [
       '--port',
@@ -83,7 +82,7 @@ describe('a server that cannot run', () => {
     const address = other.address();
     const port = String(typeof address === 'object' ? address?.port : 0);
     try {
-      const running = await up(temporaryFolder(), '--monitor-port', '0', option, port);
+      const running = await up(newFolder(), '--monitor-port', '0', option, port);
       expect(await running.ended).toEqual({ code: 3, stdout: '', stderr: expect.stringMatching(says) });
     } finally {
       other.close();
@@ -91,7 +90,7 @@ describe('a server that cannot run', () => {
   });
 
   test('since the program is none, says which', async () => {
-    const { code, stderr } = await swarm(temporaryFolder(), ['up', '--server', '/absent/nats-server']);
+    const { code, stderr } = await swarm(newFolder(), ['up', '--server', '/absent/nats-server']);
     expect({ code, stderr }).toEqual({
       code: 3,
       stderr: expect.stringMatching(/^swarm: .*\/absent\/nats-server/),

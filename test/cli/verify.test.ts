@@ -4,14 +4,14 @@ import { describe, expect, test } from 'vitest';
 import { saveIdentity } from '../../src/identity/envfile.ts';
 import { SigningKey } from '../../src/identity/key.ts';
 import { openLog } from '../../src/log/writer.ts';
-import { linesOf, said, temporaryFolder } from '../support/log.ts';
-import { type Ended, session, shell, swarm } from './swarm.ts';
+import { linesOf, said } from '../support/log.ts';
+import { type Ended, newFolder, session, shell, swarm } from './swarm.ts';
 
 const key = SigningKey.generate();
 
 /** Writes logs/swarm.jsonl, four records in two flushes, into a new folder in which its writer's key is our own. */
 async function folderWithLog(): Promise<{ folder: string; path: string }> {
-  const folder = temporaryFolder();
+  const folder = newFolder();
   const path = join(folder, 'logs/swarm.jsonl');
   await using log = await openLog(path, { key });
   await log.append(said('one'));
@@ -20,7 +20,7 @@ async function folderWithLog(): Promise<{ folder: string; path: string }> {
   return { folder, path };
 }
 
-test('a log that is in order is said to be, with whose keys counted and what that cannot show', async () => {
+test.concurrent('a log that is in order is said to be, with whose keys counted and what that cannot show', async () => {
   const { folder } = await folderWithLog();
   await session(
     folder,
@@ -46,7 +46,7 @@ test('a log that is in order is said to be, with whose keys counted and what tha
   );
 });
 
-describe('whose keys count', () => {
+describe.concurrent('whose keys count', () => {
   test('is the keyring that is named, which must be there', async () => {
     const { folder } = await folderWithLog();
     await session(
@@ -92,7 +92,7 @@ describe('whose keys count', () => {
   });
 });
 
-describe('a log that cannot be looked at', () => {
+describe.concurrent('a log that cannot be looked at', () => {
   test.each([
     ['that is not there', 'verify', /^swarm: there is no log at logs\/swarm\.jsonl/],
     [
@@ -106,7 +106,7 @@ describe('a log that cannot be looked at', () => {
       /^swarm: cannot read the log folder\.jsonl: it is not a file/,
     ],
   ])('%s is no verdict', async (_, line, says) => {
-    const folder = temporaryFolder();
+    const folder = newFolder();
     mkdirSync(join(folder, 'folder.jsonl'));
     await saveIdentity(join(folder, '.env'), key);
     expect(await shell(folder, `swarm ${line}`)).toEqual({
@@ -117,7 +117,7 @@ describe('a log that cannot be looked at', () => {
   });
 });
 
-test('a byte changed anywhere is found, the line named, and the exit code 1', async () => {
+test.concurrent('a byte changed anywhere is found, the line named, and the exit code 1', async () => {
   const { folder, path } = await folderWithLog();
   const original = readFileSync(path);
   const runs: { at: number; line: number; name: string }[] = [];
@@ -147,7 +147,7 @@ test('a byte changed anywhere is found, the line named, and the exit code 1', as
   }
 });
 
-test('what is not bad but should be known is counted, with a word on what it means', async () => {
+test.concurrent('what is not bad but should be known is counted, with a word on what it means', async () => {
   const { folder, path } = await folderWithLog();
   const lines = linesOf(path);
   const withheld = (lines[0] ?? '').replace(/,"payload":.*\}$/, '}');
@@ -181,7 +181,7 @@ test('what is not bad but should be known is counted, with a word on what it mea
   });
 });
 
-test('with --json the report is one object on one line, and nothing else is on stdout', async () => {
+test.concurrent('with --json the report is one object on one line, and nothing else is on stdout', async () => {
   const { folder, path } = await folderWithLog();
   const lines = linesOf(path);
   writeFileSync(path, `${lines.toSpliced(1, 1).join('\n')}\n`);
@@ -213,7 +213,7 @@ test('with --json the report is one object on one line, and nothing else is on s
   });
 });
 
-test('a long log shows a bar to whoever watches', async ({ skip }) => {
+test.concurrent('a long log shows a bar to whoever watches', async ({ skip }) => {
   const { folder, path } = await folderWithLog();
   if ((await shell(folder, 'script --version')).code !== 0) skip('there is no script(1) here');
   await using log = await openLog(path, { key });

@@ -33,9 +33,9 @@ Examples:
         return;
       }
       const rows = rowsOf(keyring);
-      if (out.columns === undefined) for (const row of rows) out.row(row);
-      else if (rows.length > 0) await printTable(rows, out);
       if (rows.length === 0) out.note(`${settings.keyring} knows nobody yet.`);
+      else if (out.isTerminal) await printTable(rows, out);
+      else for (const row of rows) out.row(row);
     });
 }
 
