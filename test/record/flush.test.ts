@@ -128,7 +128,9 @@ test('a flush is not empty and not of more than 256 records', () => {
 });
 
 describe.skipIf(recordVectors === undefined)('the trees of a second implementation', () => {
-  const planner = SigningKey.fromSeed(Buffer.from(recordVectors?.keys.planner.seed_hex ?? '00'.repeat(32), 'hex'));
+  const planner = SigningKey.fromSeed(
+    Buffer.from(recordVectors?.keys.planner.seed_hex ?? '00'.repeat(32), 'hex'),
+  );
 
   /** The records that the vectors' flushes are of: each a nanosecond later, with its number as payload. */
   function leavesOf(size: number): Sha256Hex[] {
