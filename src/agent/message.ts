@@ -40,11 +40,13 @@ export class Message {
   }
 
   /**
-   * What to recognise the message by where something must be done once: the leaf of the first record that said it,
-   * the same however often it is delivered or had to be said anew.
+   * What to recognise the message by where something must be done once: the sender's key and the leaf of the first
+   * record that said it, the same however often it is delivered or had to be said anew. The key is in it so that
+   * nobody can say something under the id of another's message.
    */
   get id(): string {
-    return this.record.header.meta?.[firstSaidAs] ?? this.record.leaf;
+    const { signer, meta } = this.record.header;
+    return `${signer}/${meta?.[firstSaidAs] ?? this.record.leaf}`;
   }
 
   /** Where the stream keeps it. */

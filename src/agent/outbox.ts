@@ -6,6 +6,7 @@
  * whose cause is the old one (docs/format.md, section 5). What the broker refuses is logged as BUS.UNSENT.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../base/errors.ts';
 import type { Subject } from '../base/subject.ts';
 import type { Bus } from '../bus/connection.ts';
 import { findById } from '../bus/find.ts';
@@ -22,6 +23,8 @@ export const firstSaidAs = 'first-said-as';
 /** How often a connected broker is asked for a message before it is given up, and the pause in between. */
 const searchTries = 3;
 const searchPauseMs = 500;
+
+const unknown = { reason: 'unconfirmed', mayBeStored: true };
 
 export interface Published {
   /** Where the stream keeps the message. */
@@ -92,7 +95,10 @@ export class Outbox {
         return found !== undefined && found.timestampNs - header.tsNs <= freshForNs ? found.seq : undefined;
       } catch (error) {
         if (bus.isConnected) triesLeft -= 1;
-        if (bus.isClosed || triesLeft === 0) throw error;
+        if (bus.isClosed || triesLeft === 0) {
+          const message = `it cannot be found out whether the stream has ${header.subject}: ${messageOf(error)}`;
+          throw new PublishError('BUS_UNCONFIRMED', message, unknown, { cause: error });
+        }
         await sleep(searchPauseMs);
         await backOnline(bus);
       }

@@ -156,7 +156,7 @@ export class Swarm implements AsyncDisposable {
    *
    * Throws `SUBJECT_INVALID`, `PAYLOAD_INVALID`, `PUBLISH_NOT_PERMITTED` and `BUS_PAYLOAD_TOO_LARGE` before anything
    * is logged; `LOG_WRITE_FAILED`; and where the broker refuses, after a BUS.UNSENT record, `BUS_REFUSED` or
-   * `BUS_PERMISSION`. `BUS_CLOSED` leaves it open whether the stream has it.
+   * `BUS_PERMISSION`. `BUS_UNCONFIRMED` and `BUS_CLOSED` leave it open whether the stream has it.
    */
   async publish(subject: string, payload: unknown, options: PublishOptions = {}): Promise<Published> {
     if (this.#closed !== undefined) throw new SwarmError('BUS_CLOSED', 'the swarm was left; join it again');

@@ -168,6 +168,7 @@ function readBackwards(fd: number, end: number): Buffer {
 }
 
 function syncFolderOf(path: string): void {
+  if (process.platform === 'win32') return; // folders cannot be opened there, and NTFS journals names
   const fd = openSync(dirname(path), 'r');
   try {
     fsyncSync(fd);

@@ -75,7 +75,7 @@ describe('a publish that the broker answers too late', () => {
     expect(record.header.cause).toBe(first?.leaf);
     const subscription = listener.subscribe('thread.t.>', { durable: 'd' });
     const message = await subscription.next();
-    expect(message).toMatchObject({ payload: 'late', id: first?.leaf });
+    expect(message).toMatchObject({ payload: 'late', id: `${first?.header.signer}/${first?.leaf}` });
     await message?.ack();
     const next = await Promise.race([
       subscription.next(),

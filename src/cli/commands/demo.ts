@@ -59,7 +59,6 @@ Examples:
       out.note('What to try next:');
       out.note(`  npx swarm tail --keyring ${folder}/swarm.keys.json     read the log`);
       out.note(`  npx swarm verify --keyring ${folder}/swarm.keys.json   … after changing a byte of ${log}`);
-      out.note(`  npx swarm keys new --name planner                       an agent of your own`);
     });
 }
 
