@@ -16,31 +16,30 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
-import ts from 'typescript';
 import { sha256Hex } from '../../src/base/encoding.ts';
 
 const project = resolve(import.meta.dirname, '../..');
-const options: ts.CompilerOptions = {
-  target: ts.ScriptTarget.ES2023,
-  module: ts.ModuleKind.ESNext,
-  rewriteRelativeImportExtensions: true,
-};
-
 /** Returns the path of main.js. */
-export function compiledCommand(): string {
+export async function compiledCommand(): Promise<string> {
   const sources = readdirSync(join(project, 'src'), { recursive: true, encoding: 'utf8' })
     .filter((name) => name.endsWith('.ts') && !name.endsWith('.d.ts'))
     .sort()
     .map((name) => ({ name, text: readFileSync(join(project, 'src', name), 'utf8') }));
-  const hash = sha256Hex(JSON.stringify([sources, options])).slice(0, 16);
+  const hash = sha256Hex(JSON.stringify(sources)).slice(0, 16);
   const folder = join(project, 'temp', `command-${hash}`);
   if (!existsSync(folder)) {
     removeOld(dirname(folder));
+    const { default: ts } = await import('typescript'); // a second to load, and rarely needed
+    const compilerOptions = {
+      target: ts.ScriptTarget.ES2023,
+      module: ts.ModuleKind.ESNext,
+      rewriteRelativeImportExtensions: true,
+    };
     const making = `${folder}.${process.pid}`;
     for (const { name, text } of sources) {
       const file = join(making, 'dist', name.replace(/\.ts$/, '.js'));
       mkdirSync(dirname(file), { recursive: true });
-      writeFileSync(file, ts.transpileModule(text, { compilerOptions: options }).outputText);
+      writeFileSync(file, ts.transpileModule(text, { compilerOptions }).outputText);
     }
     cpSync(join(project, 'package.json'), join(making, 'package.json'));
     try {

@@ -31,7 +31,6 @@ test.concurrent('two agents, one message, one verified log; and again, with the 
     ! What to try next:
     ! npx swarm tail --keyring .swarm/demo/swarm.keys.json <...>
     ! npx swarm verify --keyring .swarm/demo/swarm.keys.json <...>
-    ! npx swarm keys new --name planner <...>
     $ swarm demo 2> talk
     Got: { hello: 'world', n: 1 }
     Verified 2 records, 0 bad

@@ -16,7 +16,7 @@ import { SigningKey } from '../../src/identity/key.ts';
 import { updateKeyring, withAgent } from '../../src/identity/keyring-edit.ts';
 import { compiledCommand } from './compiled.ts';
 
-const main = compiledCommand();
+const main = await compiledCommand();
 
 const root = mkdtempSync(join(tmpdir(), 'can-swarm-cli-'));
 const bin = join(root, 'bin');
