@@ -103,6 +103,7 @@ export class ActiveSegment {
 export function closedSegments(path: string): string[] {
   const { stem, extension } = partsOf(path);
   const name = new RegExp(`^${escapeRegExp(stem)}\\.(\\d{6,})${escapeRegExp(extension)}$`);
+  if (!existsSync(dirname(path))) return [];
   return readdirSync(dirname(path))
     .filter((entry) => name.test(entry))
     .map((entry) => join(dirname(path), entry))
