@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -83,17 +84,18 @@ test.concurrent('what is used wrongly is named, with what was meant and where to
 describe.concurrent('an error', () => {
   test('is a line on stderr; its causes and their places are there on demand', async () => {
     const folder = newFolder();
-    const line = 'swarm: there is no log at logs/swarm.jsonl';
-    const brief = await swarm(folder, ['tail']);
+    writeFileSync(join(folder, 'file'), '');
+    const path = 'file/swarm.jsonl'; // no folder, so that the system has something to say
+    const brief = await swarm(folder, ['tail', path]);
     expect(brief).toMatchObject({ code: 3, stdout: '' });
-    expect(brief.stderr).toMatch(new RegExp(`^${line}[^\n]*\n$`));
+    expect(brief.stderr).toMatch(/^swarm: there is no log at file\/swarm\.jsonl[^\n]*\n$/);
     for (const verbose of [
-      await swarm(folder, ['tail', '--verbose']),
-      await swarm(folder, ['--verbose', 'tail']),
-      await swarm(folder, ['tail'], { env: { SWARM_DEBUG: '1' } }),
+      await swarm(folder, ['tail', path, '--verbose']),
+      await swarm(folder, ['--verbose', 'tail', path]),
+      await swarm(folder, ['tail', path], { env: { SWARM_DEBUG: '1' } }),
     ]) {
       expect(verbose.code).toBe(3);
-      expect(verbose.stderr).toMatch(/because of .*ENOENT/);
+      expect(verbose.stderr).toMatch(/because of .*ENOTDIR/);
       expect(verbose.stderr).toMatch(/\n {2}LOG_OPEN\n {6}at .*reader\.js/);
     }
   });
