@@ -10,7 +10,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Sha256Hex } from '../base/encoding.ts';
 import type { SigningKey } from '../identity/key.ts';
 import { composeRecord, type Draft } from '../record/draft.ts';
-import { lineBytes } from '../record/line.ts';
+import { linesBytes } from '../record/line.ts';
 import { signRecords } from '../record/sign.ts';
 import type { SignedRecord } from '../record/signed.ts';
 
@@ -63,5 +63,5 @@ export function composeFlush(drafts: readonly Draft[], chain: Chain, author: Aut
     return record;
   });
   const records = signRecords(unsigned, key);
-  return { records, bytes: Buffer.concat(records.map(lineBytes)), chain: { session, seq, prev, tsNs } };
+  return { records, bytes: linesBytes(records), chain: { session, seq, prev, tsNs } };
 }

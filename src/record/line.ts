@@ -138,22 +138,38 @@ export function malformed(detail: string): Malformed {
   return { ok: false, problem: 'malformed', detail };
 }
 
-/** Returns the bytes of the record's line and the LF after it. */
-export function lineBytes(record: SignedRecord): Buffer {
+/** A line in the order in which it is written: ASCII, a payload that is JSON, ASCII. */
+interface LineParts {
+  readonly open: string;
+  readonly json: Buffer | undefined;
+  readonly close: string;
+}
+
+function partsOf(record: SignedRecord): LineParts {
   const { payload, payloadIsJson, received } = record;
   let open = printOpen(record);
   if (received !== undefined) open += receivedMember + printReceived(received);
-  if (payload === undefined) return Buffer.from(`${open}}\n`, 'latin1');
-  if (!payloadIsJson) return Buffer.from(`${open}${base64Member}${encodeBase64(payload)}"}\n`, 'latin1');
-  open += jsonMember;
-  const bytes = Buffer.allocUnsafe(open.length + payload.length + 2);
-  bytes.write(open, 'latin1');
-  payload.copy(bytes, open.length);
-  bytes.write('}\n', open.length + payload.length, 'latin1');
+  if (payload === undefined) return { open, json: undefined, close: '}\n' };
+  if (payloadIsJson) return { open: open + jsonMember, json: payload, close: '}\n' };
+  return { open: open + base64Member, json: undefined, close: `${encodeBase64(payload)}"}\n` };
+}
+
+/** Returns the bytes of the records' lines, each with the LF after it, in one buffer. */
+export function linesBytes(records: readonly SignedRecord[]): Buffer {
+  const lines = records.map(partsOf);
+  let size = 0;
+  for (const { open, json, close } of lines) size += open.length + (json?.length ?? 0) + close.length;
+  const bytes = Buffer.allocUnsafe(size);
+  let at = 0;
+  for (const { open, json, close } of lines) {
+    at += bytes.write(open, at, 'latin1');
+    if (json !== undefined) at += json.copy(bytes, at);
+    at += bytes.write(close, at, 'latin1');
+  }
   return bytes;
 }
 
 /** Returns the record's line, without the LF that ends it in a file. */
 export function printLine(record: SignedRecord): string {
-  return lineBytes(record).toString('utf8').slice(0, -1);
+  return linesBytes([record]).toString('utf8').slice(0, -1);
 }

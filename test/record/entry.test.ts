@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { sha256, sha256Hex } from '../../src/base/encoding.ts';
 import { CompactTree } from '../../src/merkle/tree.ts';
 import { entryOfLine, leafOfLine } from '../../src/record/entry.ts';
-import { lineBytes } from '../../src/record/line.ts';
+import { linesBytes } from '../../src/record/line.ts';
 import { signRecord } from '../../src/record/sign.ts';
 import { key } from './arbitrary.ts';
 import { logVectors } from './vectors.ts';
@@ -19,7 +19,7 @@ describe.skipIf(logVectors === undefined)("the trees of a second implementation'
 });
 
 const record = signRecord({ subject: 'thread.demo.x', kind: 'BUS.PUBLISH', payload: Buffer.from('1') }, key);
-const line = lineBytes(record).toString().trimEnd();
+const line = linesBytes([record]).toString().trimEnd();
 
 test('the entry of a record is its header, whatever follows it', () => {
   for (const text of [

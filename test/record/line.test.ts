@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { sha256Hex, zeroHash } from '../../src/base/encoding.ts';
 import { composeRecord, type Draft } from '../../src/record/draft.ts';
 import { leafOfLine } from '../../src/record/entry.ts';
-import { checkPayload, lineBytes, parseLine, printLine, verifyRecord } from '../../src/record/line.ts';
+import { checkPayload, linesBytes, parseLine, printLine, verifyRecord } from '../../src/record/line.ts';
 import { isJsonText } from '../../src/record/payload.ts';
 import { receivedContradicts, receivedHash } from '../../src/record/received.ts';
 import { signRecord, signRecords } from '../../src/record/sign.ts';
@@ -56,7 +56,7 @@ test('a payload of any bytes comes back from its line as it was, as text where i
   fc.assert(
     fc.property(payloads, (bytes) => {
       const record = signRecord({ ...publish, payload: bytes }, key);
-      const line = lineBytes(record);
+      const line = linesBytes([record]);
       expect(line.indexOf(0x0a)).toBe(line.length - 1);
       const verdict = verifyRecord(line.subarray(0, -1));
       expect(verdict).toEqual({ ok: true, record });
@@ -80,7 +80,7 @@ test('a withheld payload is no problem, and leaves the leaf as it was', () => {
   const verdict = verifyRecord(printLine(withheld));
   expect(verdict).toEqual({ ok: true, record: withheld });
   expect(verdict.record && checkPayload(verdict.record)).toBe(true);
-  expect(leafOfLine(lineBytes(withheld).subarray(0, -1))).toBe(record.leaf);
+  expect(leafOfLine(linesBytes([withheld]).subarray(0, -1))).toBe(record.leaf);
 });
 
 describe('single-byte changes', () => {
@@ -141,7 +141,7 @@ describe('single-byte changes', () => {
   describe.each(Object.entries(lines))('of %s are all seen', (_, make) => {
     let line: Buffer;
     beforeAll(() => {
-      line = lineBytes(make()).subarray(0, -1);
+      line = linesBytes([make()]).subarray(0, -1);
       expect(passes(line)).toBe(true);
     });
 
