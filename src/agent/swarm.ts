@@ -130,6 +130,8 @@ export class Swarm implements AsyncDisposable {
   readonly #outbox: Outbox;
   readonly #open = new Set<Subscription | Handling>();
   #closed: Promise<void> | undefined;
+  /** Nothing more is said. Handlers that finish while the swarm closes may still speak. */
+  #left = false;
 
   /** @internal Use `joinSwarm`. */
   constructor(parts: SwarmParts) {
@@ -159,7 +161,7 @@ export class Swarm implements AsyncDisposable {
    * `BUS_PERMISSION`. `BUS_UNCONFIRMED` and `BUS_CLOSED` leave it open whether the stream has it.
    */
   async publish(subject: string, payload: unknown, options: PublishOptions = {}): Promise<Published> {
-    if (this.#closed !== undefined) throw new SwarmError('BUS_CLOSED', 'the swarm was left; join it again');
+    if (this.#left) throw new SwarmError('BUS_CLOSED', 'the swarm was left; join it again');
     const to = parseSubject(subject);
     const bytes = encodePayload(payload);
     this.#requirePermission(to);
@@ -227,6 +229,7 @@ export class Swarm implements AsyncDisposable {
     this.#closed ??= (async () => {
       const { bus, log, publisher } = this.#parts;
       await Promise.all([...this.#open].map((open) => open.stop()));
+      this.#left = true;
       await publisher.close();
       await bus.close();
       await log.close();

@@ -164,6 +164,30 @@ describe('a handler', () => {
   });
 });
 
+test('a handler that publishes while the swarm closes is let finish, its answer sent and its message acked', async () => {
+  await using planner = await place.join('planner');
+  const listener = await place.join('listener');
+  const errors: unknown[] = [];
+  let started = (): void => {};
+  const atWork = new Promise<void>((resolve) => {
+    started = resolve;
+  });
+  const options = { durable: `d-${thread}`, onError: (error: unknown) => errors.push(error) };
+  await listener.handle(`thread.${thread}.planner`, options, async () => {
+    started();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    await listener.publish(`thread.${thread}.listener`, 'the answer');
+  });
+  await planner.publish(`thread.${thread}.planner`, 1);
+  await atWork;
+  await listener.close();
+  expect(errors).toEqual([]);
+  expect(place.records().map(({ header }) => header.subject)).toContain(`thread.${thread}.listener`);
+  await expect(listener.publish(`thread.${thread}.listener`, 2)).rejects.toMatchObject({
+    code: 'BUS_CLOSED',
+  });
+});
+
 describe('publishing is refused before anything is logged', () => {
   test.each([
     ['where the keyring does not let the agent', 'thread.x.listener', 1, 'PUBLISH_NOT_PERMITTED'],
