@@ -7,6 +7,7 @@
 import type { Sha256Hex } from '../base/encoding.ts';
 import type { PublicKey } from '../identity/key.ts';
 import type { Keyring } from '../identity/keyring.ts';
+import type { Revocation } from '../identity/keyring-file.ts';
 import type { SignedRecord } from '../record/signed.ts';
 import type { Fault } from './finding.ts';
 
@@ -18,28 +19,36 @@ export interface TreePlace {
   readonly firstLeaf: Sha256Hex;
 }
 
+interface Ahead {
+  readonly revoked: Revocation;
+  /** Whether a line of the file whose tree the revocation names has gone by. */
+  inItsFile: boolean;
+}
+
 export class Trust {
   readonly #keyring: Keyring;
-  /** Keys whose revocation has been passed. */
-  readonly #revoked = new Set<PublicKey>();
+  /** Revocations that the lines so far have not reached. */
+  readonly #ahead = new Map<PublicKey, Ahead>();
 
   constructor(keyring: Keyring) {
     this.#keyring = keyring;
+    for (const { record, revoked } of keyring.agents.flatMap(({ keys }) => keys)) {
+      if (revoked !== undefined) this.#ahead.set(record, { revoked, inItsFile: false });
+    }
   }
 
-  /** Returns what the keyring has against `signer`'s writing a line at `place`. Lines are asked for in order. */
-  faultsOfSigner(signer: PublicKey, place: TreePlace): Fault[] {
+  /** Goes on to the line at `place`, whoever wrote it, or nobody: a key can be revoked from any line on. */
+  advance(place: TreePlace): void {
+    for (const [signer, ahead] of this.#ahead) {
+      if (isReached(ahead, place)) this.#ahead.delete(signer);
+    }
+  }
+
+  /** Returns what the keyring has against `signer`'s writing the line that was last advanced to. */
+  faultsOfSigner(signer: PublicKey): Fault[] {
     const known = this.#keyring.find(signer);
     if (known === undefined) return [{ code: 'unknown-key', detail: `key ${signer} is not in the keyring` }];
-    const { revoked } = known.key;
-    if (revoked !== undefined && !this.#revoked.has(signer)) {
-      const reached =
-        'leaf' in revoked
-          ? revoked.leaf === place.leaf
-          : revoked.log.endsWith(`/${place.firstLeaf.slice(0, 32)}`) && place.index >= revoked.size;
-      if (reached) this.#revoked.add(signer);
-    }
-    if (!this.#revoked.has(signer)) return [];
+    if (known.key.revoked === undefined || this.#ahead.has(signer)) return [];
     return [
       {
         code: 'revoked-key',
@@ -83,4 +92,13 @@ export class Trust {
       },
     ];
   }
+}
+
+/** Reports whether the line at `place` is the first that a revocation takes in, or stands behind it. */
+function isReached(ahead: Ahead, { leaf, index, firstLeaf }: TreePlace): boolean {
+  const { revoked } = ahead;
+  if ('leaf' in revoked) return revoked.leaf === leaf;
+  if (!revoked.log.endsWith(`/${firstLeaf.slice(0, 32)}`)) return ahead.inItsFile; // a later file is behind
+  ahead.inItsFile = true;
+  return index >= revoked.size;
 }

@@ -19,7 +19,7 @@ import { isVersion1, verifyVersion1 } from '../record/version1.ts';
 import type { Counts, Fault, Finding } from './finding.ts';
 import { LeafSet } from './leaf-set.ts';
 import { Sessions } from './sessions.ts';
-import { type TreePlace, Trust } from './trust.ts';
+import { Trust } from './trust.ts';
 
 export interface VerifyOptions {
   /** Whose keys count, and for what. @default none: any key counts */
@@ -71,8 +71,8 @@ export async function verifyLog(path: string, options: VerifyOptions = {}): Prom
 interface FileState {
   readonly file: string;
   readonly tree: CompactTree;
-  /** The leaf of the last line of the segment before; `undefined` in the first file. */
-  readonly continues: Sha256Hex | undefined;
+  /** The leaf of the last line of the segment before; where none is here, what the file's first line says it is. */
+  continues: Sha256Hex | undefined;
   /** Leaves of this file's earlier lines. */
   readonly leaves: LeafSet;
   firstLeaf: Sha256Hex | undefined;
@@ -111,8 +111,9 @@ class Verification {
     const verdict = isVersion1(bytes) ? undefined : verifyRecord(bytes);
     const leaf = verdict?.record?.leaf ?? leafOfLine(bytes);
     file.firstLeaf ??= leaf;
+    this.#trust?.advance({ leaf, index: file.tree.size, firstLeaf: file.firstLeaf });
     const faults =
-      verdict === undefined ? this.#checkVersion1(bytes, leaf) : this.#checkVersion2(verdict, bytes, at);
+      verdict === undefined ? this.#checkVersion1(bytes) : this.#checkVersion2(verdict, bytes, at);
     this.#findings.push(...faults.map(({ code, detail }) => ({ code, at, detail })));
     file.leaves.add(leaf);
     file.tree.append(Buffer.from(leaf, 'hex'));
@@ -161,12 +162,12 @@ class Verification {
     this.#trees.push({ file, size: tree.size, root: tree.root().toString('hex') as Sha256Hex });
   }
 
-  #checkVersion1(bytes: Buffer, leaf: Sha256Hex): Fault[] {
+  #checkVersion1(bytes: Buffer): Fault[] {
     const verdict = verifyVersion1(bytes);
     if (!verdict.ok) return [{ code: verdict.problem, detail: verdict.detail }];
     this.#counted.version1 += 1;
     const { signer } = verdict.record;
-    const faults = this.#trust?.faultsOfSigner(signer, this.#placeOf(leaf)) ?? [];
+    const faults = this.#trust?.faultsOfSigner(signer) ?? [];
     if (this.#seenVersion2)
       faults.push({ code: 'misplaced', detail: 'a version 1 record after one of version 2' });
     return this.#credit(signer, faults);
@@ -191,17 +192,15 @@ class Verification {
       if (this.#options.requirePayloads)
         faults.push({ code: 'payload-withheld', detail: 'the payload is not in the log' });
     }
-    const chainFault = this.#sessions.advance(record);
+    const chainFault = this.#sessions.advance(record, at.file);
     if (chainFault !== undefined) faults.push(chainFault);
     else if (header.seq === 0) faults.push(...this.#checkBeginning(header.prev, leaf));
     const contradiction = receivedContradicts(record);
     if (contradiction !== undefined) faults.push({ code: 'cause-mismatch', detail: contradiction });
-    if (header.cause !== undefined && !this.#leaves.has(header.cause)) this.#awaited.push(header.cause);
+    if (header.cause !== undefined && !this.#leaves.has(header.cause))
+      this.#awaited.push(copyOf(header.cause));
     if (this.#trust !== undefined) {
-      faults.push(
-        ...this.#trust.faultsOfSigner(header.signer, this.#placeOf(leaf)),
-        ...this.#trust.faultsOfRecord(record),
-      );
+      faults.push(...this.#trust.faultsOfSigner(header.signer), ...this.#trust.faultsOfRecord(record));
     }
     if (header.kind === 'LOG.RECOVER' && faults.length === 0) this.#recover(record);
     return this.#credit(header.signer, faults);
@@ -220,6 +219,7 @@ class Verification {
     if (prev === zeroHash || prev === file.continues || file.leaves.has(prev)) return [];
     if (isFirstLine) {
       this.#counted.continues += 1;
+      file.continues = prev; // other sessions, too, may have been opened before this first line was written
       return [];
     }
     return [
@@ -239,13 +239,14 @@ class Verification {
     this.#torn.delete(hash);
   }
 
-  #placeOf(leaf: Sha256Hex): TreePlace {
-    return { leaf, index: this.#file?.tree.size ?? 0, firstLeaf: this.#file?.firstLeaf ?? leaf };
-  }
-
   #credit(signer: PublicKey, faults: Fault[]): Fault[] {
     if (faults.length === 0) this.#verified += 1;
     this.#signers.set(signer, (this.#signers.get(signer) ?? 0) + (faults.length === 0 ? 1 : 0));
     return faults;
   }
+}
+
+/** Returns `hash` as a text of its own: what is cut out of a line keeps the whole line in memory. */
+function copyOf(hash: Sha256Hex): Sha256Hex {
+  return Buffer.from(hash, 'latin1').toString('latin1') as Sha256Hex;
 }

@@ -1,11 +1,16 @@
 /** What a whole log shows beyond its lines: segments, keyrings, revocation, withheld payloads. */
-import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from 'vitest';
+import type { Sha256Hex } from '../../src/base/encoding.ts';
 import { SigningKey } from '../../src/identity/key.ts';
 import { type AgentEntry, Keyring } from '../../src/identity/keyring.ts';
 import { closedSegments } from '../../src/log/segment.ts';
 import { openLog } from '../../src/log/writer.ts';
+import { leafOfLine } from '../../src/record/entry.ts';
+import { signRecord } from '../../src/record/sign.ts';
 import { verifyLog } from '../../src/verify/verify.ts';
 import { linesOf, logOf, said, temporaryFolder } from '../support/log.ts';
 
@@ -62,6 +67,29 @@ describe('a log of several files', () => {
       ['segment-missing', third],
       ['segment-missing', path],
     ]);
+  });
+
+  test('with the first line of one moved to the end of the one before names the line after it', async () => {
+    const { path, files } = await segments();
+    const [first = '', second = ''] = files;
+    const [moved, ...others] = linesOf(second);
+    appendFileSync(first, `${moved}\n`);
+    writeFileSync(second, `${others.join('\n')}\n`);
+    const { findings } = await verifyLog(path);
+    expect(findings.map(({ code, at }) => [code, at.file, at.line])).toEqual([['chain-broken', second, 1]]);
+  });
+
+  test('whose last was still empty when two writers opened it is whole with and without its first', async () => {
+    const path = await logOf(3, planner);
+    const first = path.replace('.jsonl', '.000001.jsonl');
+    renameSync(path, first);
+    await using one = await openLog(path, { key: planner });
+    await using other = await openLog(path, { key: planner });
+    await one.append(said('one'));
+    await other.append(said('other'));
+    expect(await verifyLog(path)).toMatchObject({ verified: 5, bad: 0, counted: { continues: 0 } });
+    rmSync(first);
+    expect(await verifyLog(path)).toMatchObject({ verified: 2, bad: 0, counted: { continues: 1 } });
   });
 });
 
@@ -122,6 +150,44 @@ describe('against a keyring', () => {
     ]);
   });
 
+  test('a key is revoked from a line that another wrote, or nobody', async () => {
+    const path = join(temporaryFolder(), 'swarm.jsonl');
+    const listener = SigningKey.generate();
+    await using log = await openLog(path, { key: planner });
+    await log.append(said('before'));
+    await using other = await openLog(path, { key: listener });
+    const { leaf } = await other.append(said('other', 'thread.t.listener'));
+    await log.append(said('after'));
+    appendFileSync(path, 'no record\n');
+    await log.append(said('at last'));
+    const revokedAt = (from: Sha256Hex): Keyring =>
+      keyring([
+        { name: 'planner', keys: [{ record: planner.publicKey, revoked: { leaf: from } }] },
+        { name: 'listener', keys: [{ record: listener.publicKey }] },
+      ]);
+    expect(await codes(path, revokedAt(leaf))).toEqual([
+      [3, 'revoked-key'],
+      [4, 'malformed'],
+      [5, 'revoked-key'],
+    ]);
+    expect(await codes(path, revokedAt(leafOfLine(Buffer.from('no record'))))).toEqual([
+      [4, 'malformed'],
+      [5, 'revoked-key'],
+    ]);
+  });
+
+  test('a key that is revoked where a segment ends is revoked in those after it', async () => {
+    const { path, files } = await segments();
+    const [, second = ''] = files.map((file) => linesOf(file)[0]);
+    const size = linesOf(files[1] ?? '').length;
+    const revoked = { log: `swarm.jsonl/${leafOfLine(Buffer.from(second)).slice(0, 32)}`, size };
+    const ring = keyring([{ name: 'planner', keys: [{ record: planner.publicKey, revoked }] }]);
+    const { findings } = await verifyLog(path, { keyring: ring });
+    const after = files.slice(2).flatMap((file) => linesOf(file).map((_, index) => [file, index + 1]));
+    expect(findings.map(({ at }) => [at.file, at.line])).toEqual(after);
+    expect(new Set(findings.map(({ code }) => code))).toEqual(new Set(['revoked-key']));
+  });
+
   test("a key counts up to the size of the log's tree at which it is revoked", async () => {
     const path = join(temporaryFolder(), 'swarm.jsonl');
     await using log = await openLog(path, { key: planner });
@@ -132,6 +198,29 @@ describe('against a keyring', () => {
     const ring = keyring([{ name: 'planner', keys: [{ record: planner.publicKey, revoked }] }]);
     expect(await codes(path, ring)).toEqual([[3, 'revoked-key']]);
   });
+});
+
+test('what is kept of deliveries whose publish is not there is small beside their lines', async () => {
+  const path = join(temporaryFolder(), 'swarm.jsonl');
+  await using log = await openLog(path, { key: planner, durability: 'os' });
+  const message = said('x'.repeat(12_000));
+  await Promise.all(
+    Array.from({ length: 2_000 }, (_, index) => {
+      const received = signRecord(message, planner);
+      const delivery = { stream: 'THREADS', seq: index + 1, consumer: 'd', attempt: 1 };
+      return log.append({ ...message, kind: 'BUS.DELIVER', cause: received.leaf, received, delivery });
+    }),
+  );
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  const heap: number[] = [];
+  const onProgress = (): void => {
+    collect();
+    heap.push(process.memoryUsage().heapUsed);
+  };
+  const { counted } = await verifyLog(path, { onProgress });
+  expect(counted.unresolved).toBe(2_000);
+  expect((heap.at(-1) ?? 0) - (heap[0] ?? 0)).toBeLessThan(4 << 20); // of 27 MiB
 });
 
 test('the root of a file is that of its lines as they stand, whoever wrote them', async () => {
