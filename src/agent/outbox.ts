@@ -42,15 +42,33 @@ export interface OutboxParts {
   readonly freshForNs: bigint;
 }
 
+type MessageDraft = Draft & { readonly subject: Subject; readonly payload: Uint8Array };
+
 export class Outbox {
   readonly #parts: OutboxParts;
+  readonly #sending = new Set<Promise<Published>>();
 
   constructor(parts: OutboxParts) {
     this.#parts = parts;
   }
 
   /** Logs `draft` and sends it. Throws what `LogWriter.append` and `Publisher.publish` throw. */
-  async send(draft: Draft & { readonly subject: Subject; readonly payload: Uint8Array }): Promise<Published> {
+  send(draft: MessageDraft): Promise<Published> {
+    const sent = this.#send(draft);
+    const settled = (): void => void this.#sending.delete(sent);
+    this.#sending.add(sent);
+    sent.then(settled, settled);
+    return sent;
+  }
+
+  /** Waits at most `limitMs` for what is being logged and sent, and rejects the rest with `BUS_CLOSED`. */
+  async close(limitMs = 5_000): Promise<void> {
+    const limit = sleep(limitMs, undefined, { ref: false });
+    await Promise.race([Promise.allSettled(this.#sending), limit]);
+    await this.#parts.publisher.close(0);
+  }
+
+  async #send(draft: MessageDraft): Promise<Published> {
     const { log, publisher, freshForNs } = this.#parts;
     const first = await log.append(draft);
     for (let record = first; ; ) {

@@ -5,6 +5,7 @@
  * here is kept from being delivered again; what was given out must be acked, or the broker sends it again. A refused
  * message is logged as BUS.REJECT, terminated, and goes no further.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { sha256Hex } from '../base/encoding.ts';
 import { messageRefused } from '../base/events.ts';
 import { escapeSubject, isSubject } from '../base/subject.ts';
@@ -37,6 +38,9 @@ type Refused = Extract<Admission, { admitted: false }>;
 
 /** Payloads of refused messages over this many bytes are withheld: docs/format.md, section 3. */
 const keptOfRefused = 4096;
+
+/** How long `stop` waits for the broker to take back what nobody has taken. */
+const giveBackWithinMs = 2_000;
 
 export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
   readonly #parts: SubscriptionParts;
@@ -90,10 +94,12 @@ export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
       this.#ended = true;
       this.#notify();
       await this.#pumped;
-      for (const { bus, logged } of this.#held.splice(0)) {
-        // Where it cannot be given back now, the broker delivers it again after the ack wait.
-        if ((await logged.catch(() => undefined)) !== undefined) await bus.nak().catch(() => undefined);
-      }
+      const givenBack = this.#held.splice(0).map(async ({ bus, logged }) => {
+        if ((await logged) !== undefined) await bus.nak();
+      });
+      // What cannot be given back now the broker delivers again after the ack wait.
+      const limit = sleep(giveBackWithinMs, undefined, { ref: false });
+      await Promise.race([Promise.allSettled(givenBack), limit]);
     })();
     return this.#stopped;
   }
@@ -119,14 +125,17 @@ export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
         for (const { bus } of this.#held) bus.working();
       }, deliveries.ackWaitMs / 3);
       for await (const bus of deliveries) {
-        while (this.#held.length >= this.#parts.ahead && !this.#ended) await this.#change();
         if (this.#failure !== undefined) break;
         const logged = this.#log(bus);
         logged.catch((error: unknown) => {
           this.#failure = { error }; // what cannot be logged is not heard: no more is taken
+          this.#notify();
+          void deliveries.stop(); // rejects nothing
         });
         this.#held.push({ bus, logged });
         this.#notify();
+        // Until there is room the next one is not taken: where it waits it is kept from being delivered again.
+        while (this.#isFull) await this.#change();
       }
     } catch (error) {
       this.#failure = { error };
@@ -135,6 +144,10 @@ export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
       this.#ended = true;
       this.#notify();
     }
+  }
+
+  get #isFull(): boolean {
+    return this.#held.length >= this.#parts.ahead && !this.#ended && this.#failure === undefined;
   }
 
   async #log(bus: BusMessage): Promise<Message | undefined> {
@@ -151,6 +164,7 @@ export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
       kind: 'BUS.DELIVER',
       payload: bus.data,
       cause: record.leaf,
+      trace: record.header.trace,
       received: record,
       delivery: this.#placeOf(bus),
     });

@@ -227,10 +227,10 @@ export class Swarm implements AsyncDisposable {
   /** Stops taking, finishes what handlers are at, waits for what is being sent, and leaves. */
   close(): Promise<void> {
     this.#closed ??= (async () => {
-      const { bus, log, publisher } = this.#parts;
+      const { bus, log } = this.#parts;
       await Promise.all([...this.#open].map((open) => open.stop()));
       this.#left = true;
-      await publisher.close();
+      await this.#outbox.close();
       await bus.close();
       await log.close();
     })();

@@ -100,6 +100,15 @@ describe('a publish that the broker answers too late', () => {
   });
 });
 
+test('a publish just before the swarm closes is waited for, also while it is only being logged', async () => {
+  await using server = await testServer();
+  const place = await agentsIn(temporaryFolder(), server.url, ['planner']);
+  const planner = await place.join('planner');
+  const published = planner.publish('thread.t.planner', 'in time');
+  await planner.close();
+  await expect(published).resolves.toMatchObject({ seq: 1 });
+});
+
 test('a publish while the broker is away for long is said anew once it is back', async () => {
   await using server = await testServer();
   const place = await agentsIn(temporaryFolder(), server.url, ['planner']);
