@@ -26,6 +26,7 @@ export const errorCodes = {
   LOG_OPEN: 'A log cannot be opened or read.',
   LOG_WRITE_FAILED: 'A write or fsync failed; the log accepts nothing more until it is reopened.',
   LOG_CLOSED: 'The log was closed before the record could be written.',
+  TILE_INVALID: "A tile of a log's tree is not as long as its place says.",
 
   SERVER_NOT_FOUND: 'No nats-server 2.10 or newer was found, and none could be fetched.',
   SERVER_START: 'The local nats-server did not start.',

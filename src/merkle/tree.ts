@@ -9,7 +9,8 @@
 import { hash } from 'node:crypto';
 import { sha256 } from '../base/encoding.ts';
 
-const hashBytes = 32;
+/** The length of every hash here. */
+export const hashBytes = 32;
 
 // One node's input, 0x01 ‖ left ‖ right. Nothing here yields between filling and reading it.
 const input = Buffer.alloc(1 + 2 * hashBytes);
@@ -115,6 +116,24 @@ export function rootFromPath(
   }
   if (last !== 0) return undefined; // there is tree left
   return reached === undefined ? Buffer.from(leaf) : Buffer.from(reached, 'latin1');
+}
+
+/**
+ * Returns `row`, hashes one after the other, and the rows of hashes above it: at place `l`, the roots of the
+ * complete subtrees of 2^l hashes. A node without a right neighbour has nothing above it.
+ */
+export function rowsFrom(row: Buffer): Buffer[] {
+  const rows = [row];
+  for (let below = row; below.length >= 2 * hashBytes; ) {
+    const above = Buffer.allocUnsafe(Math.floor(below.length / (2 * hashBytes)) * hashBytes);
+    for (let at = 0; at < above.length; at += hashBytes) {
+      below.copy(input, leftAt, 2 * at, 2 * (at + hashBytes));
+      above.write(hashInput(), at, 'latin1');
+    }
+    rows.push(above);
+    below = above;
+  }
+  return rows;
 }
 
 /** The right border of a tree that grows: enough for its root, at 32 bytes for each level. */
