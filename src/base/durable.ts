@@ -23,6 +23,25 @@ export async function writeFileDurably(
   content: string | Uint8Array,
   options: DurableFileOptions,
 ): Promise<void> {
+  await writeWhole(path, content, options);
+  await syncFolder(dirname(path));
+}
+
+/** Writes files, each whole, in folders that exist: all are on disk when it resolves, in any order before. */
+export async function writeFilesDurably(
+  files: readonly { readonly path: string; readonly content: string | Uint8Array }[],
+  options: DurableFileOptions,
+): Promise<void> {
+  for (const { path, content } of files) await writeWhole(path, content, options);
+  for (const folder of new Set(files.map(({ path }) => dirname(path)))) await syncFolder(folder);
+}
+
+/** Does all but make the name durable. */
+async function writeWhole(
+  path: string,
+  content: string | Uint8Array,
+  options: DurableFileOptions,
+): Promise<void> {
   const temporary = `${path}.${randomBytes(8).toString('hex')}.tmp`;
   try {
     const file = await open(temporary, 'wx', options.mode);
@@ -42,7 +61,6 @@ export async function writeFileDurably(
     await unlink(temporary).catch(() => undefined); // it may never have been made; the cause is what matters
     throw cause;
   }
-  await syncFolder(dirname(path));
 }
 
 /** Makes the folder at `path` and those above it, where they do not exist. */

@@ -25,6 +25,9 @@ export const errorCodes = {
 
   LOG_OPEN: 'A log cannot be opened or read.',
   LOG_WRITE_FAILED: 'A write or fsync failed; the log accepts nothing more until it is reopened.',
+  SEAL_REFUSED: 'The log does not extend what was sealed of it, or its checkpoint is of nobody whom we know.',
+  SEAL_STATE: 'The last checkpoint that we remember of a log cannot be read.',
+  SEAL_FAILED: 'A tree or checkpoint could not be read or written; what was sealed before stays sealed.',
   LOG_CLOSED: 'The log was closed before the record could be written.',
   TILE_INVALID: "A tile of a log's tree is not as long as its place says.",
 

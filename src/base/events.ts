@@ -5,6 +5,7 @@
  * channel that nobody listens to costs a property read.
  */
 import { channel } from 'node:diagnostics_channel';
+import type { SwarmError } from './errors.ts';
 
 export interface EventChannel<Event> {
   readonly name: string;
@@ -31,6 +32,12 @@ function eventChannel<Event extends object>(name: string): EventChannel<Event> {
 /** A flush is on disk. */
 export const logFlushed: EventChannel<{ records: number; bytes: number; file: string }> =
   eventChannel('can-swarm:log:flushed');
+/** A file of a log is sealed up to `size` records; `checkpoint` is the signed note. */
+export const logSealed: EventChannel<{ file: string; size: number; checkpoint: string }> =
+  eventChannel('can-swarm:log:sealed');
+/** A log could not be sealed, or must not be: see the error's code. Its writer goes on writing. */
+export const sealFailed: EventChannel<{ log: string; error: SwarmError }> =
+  eventChannel('can-swarm:log:seal-failed');
 /** The connection to the broker changed, or said something a person should know. */
 export const busStatus: EventChannel<{
   status: 'connected' | 'disconnected' | 'reconnected' | 'warning';

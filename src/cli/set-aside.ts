@@ -5,8 +5,8 @@
 import { existsSync, mkdirSync, renameSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { messageOf, SwarmError } from '../base/errors.ts';
+import { closedSegments, treeFolderOf } from '../log/files.ts';
 import { LogLock } from '../log/lock.ts';
-import { closedSegments } from '../log/segment.ts';
 
 /**
  * Moves the log at `path` to a new folder beside it, with the time in its name, and returns its path there;
@@ -15,28 +15,31 @@ import { closedSegments } from '../log/segment.ts';
 export async function setLogAside(path: string, now: Date = new Date()): Promise<string | undefined> {
   if (filesOf(path).length === 0) return undefined;
   const lock = LogLock.open(path);
+  const treeLock = LogLock.open(treeFolderOf(path));
   try {
-    return await lock.hold(() => {
-      const files = filesOf(path);
-      if (files.length === 0) return undefined;
-      const folder = newFolder(join(dirname(path), `before-demo-${printTime(now)}`));
-      for (const file of files) renameSync(file, join(folder, basename(file)));
-      return join(folder, basename(path));
-    });
+    return await treeLock.holdWhile(() =>
+      lock.hold(() => {
+        const files = filesOf(path);
+        if (files.length === 0) return undefined;
+        const folder = newFolder(join(dirname(path), `before-demo-${printTime(now)}`));
+        for (const file of files) renameSync(file, join(folder, basename(file)));
+        return join(folder, basename(path));
+      }),
+    );
   } catch (cause) {
     throw new SwarmError('LOG_OPEN', `cannot move the log ${path} out of the way: ${messageOf(cause)}`, {
       cause,
     });
   } finally {
+    treeLock.close();
     lock.close();
   }
 }
 
-/** Returns what there is of the log: segments, the one that grows, and the tree beside it. */
+/** Returns what there is of the log: segments, the one that grows, and the tree beside each. */
 function filesOf(path: string): string[] {
   if (!existsSync(dirname(path))) return [];
-  const tree = path.replace(/(\.[^./]*)?$/, '.tlog');
-  return [...closedSegments(path), path, tree].filter(existsSync);
+  return [...closedSegments(path), path].flatMap((file) => [file, treeFolderOf(file)]).filter(existsSync);
 }
 
 function newFolder(wanted: string): string {

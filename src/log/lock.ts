@@ -1,13 +1,17 @@
 /**
- * The log's exclusive lock: one writer at a time between all processes and all writers of a process.
+ * Exclusive locks, each one holder at a time between all processes and all holders of a process.
  *
- * It is an OFD lock on `<log>.lock` (docs/format.md, section 1): the kernel frees it when its holder dies,
- * and a free one is taken in microseconds. What is done under it is synchronous, so that a lock is never
- * held across a turn of the event loop, and waiting writers of one process cannot starve its holder.
+ * A lock is an OFD lock on `<path>.lock`: the kernel frees it when its holder dies, and a free one is taken in
+ * microseconds. A log has two (docs/format.md, section 1). That of the file, `swarm.jsonl.lock`, guards every write;
+ * what is done under it is synchronous, so that it is never held across a turn of the event loop. That of its tree,
+ * `swarm.tlog.lock`, is held for as long as a seal takes; a writer waits for it only to close a segment.
  */
 import { closeSync, existsSync, openSync } from 'node:fs';
+import { setTimeout as wait } from 'node:timers/promises';
 import locks from 'fs-native-extensions';
 import { messageOf, SwarmError } from '../base/errors.ts';
+
+const pollMs = 2;
 
 export class LogLock {
   readonly path: string;
@@ -20,9 +24,9 @@ export class LogLock {
     this.#fd = fd;
   }
 
-  /** Returns the lock of the log at `logPath`, making its file if need be; throws `LOG_OPEN`. */
-  static open(logPath: string): LogLock {
-    const path = lockPathOf(logPath);
+  /** Returns the lock of `locked`, a log or a tree's folder, making its file if need be; throws `LOG_OPEN`. */
+  static open(locked: string): LogLock {
+    const path = lockPathOf(locked);
     try {
       return new LogLock(path, openSync(path, 'a+'));
     } catch (cause) {
@@ -41,6 +45,23 @@ export class LogLock {
       }
     });
     this.#turn = result.catch(() => undefined); // the caller hears of the failure; the next in turn goes on
+    return result;
+  }
+
+  /**
+   * Resolves with what `act` resolves with, called and awaited while nobody else holds the lock. It is asked for now and
+   * then: threads that wait for a lock are threads that its holder, in the same process, may need to go on.
+   */
+  holdWhile<Result>(act: () => Promise<Result>): Promise<Result> {
+    const result = this.#turn.then(async () => {
+      while (!locks.tryLock(this.#fd)) await wait(pollMs);
+      try {
+        return await act();
+      } finally {
+        locks.unlock(this.#fd);
+      }
+    });
+    this.#turn = result.catch(() => undefined);
     return result;
   }
 
@@ -65,6 +86,6 @@ export async function whileUnlocked<Result>(logPath: string, act: () => Result):
   }
 }
 
-function lockPathOf(logPath: string): string {
-  return `${logPath}.lock`;
+function lockPathOf(locked: string): string {
+  return `${locked}.lock`;
 }

@@ -9,8 +9,8 @@ import { fstatSync } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { messageOf, SwarmError } from '../base/errors.ts';
+import { closedSegments } from './files.ts';
 import { whileUnlocked } from './lock.ts';
-import { closedSegments } from './segment.ts';
 
 /** Where a line stands. */
 export interface Position {

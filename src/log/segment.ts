@@ -1,8 +1,8 @@
 /**
- * The files of a log: one that grows, `swarm.jsonl`, and closed ones before it, `swarm.000001.jsonl` on.
+ * The segment of a log that grows: opened, read at its end, and closed for good.
  *
- * A closed segment never changes again. Names and order are decided here; what is written, in `writer.ts`.
- * Every function that changes a file is called under the log's lock.
+ * What is written is decided in `writer.ts`. Every function that changes a file is called under the log's lock, and
+ * rotation under that of the tree as well.
  */
 import {
   closeSync,
@@ -11,16 +11,16 @@ import {
   fstatSync,
   fsyncSync,
   openSync,
-  readdirSync,
   readSync,
   renameSync,
   statfsSync,
   statSync,
 } from 'node:fs';
-import { basename, dirname, extname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { type Sha256Hex, zeroHash } from '../base/encoding.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { leafOfLine } from '../record/entry.ts';
+import { closedSegments, nextClosedPath, treeFolderOf } from './files.ts';
 
 const LF = 0x0a;
 const networkFileSystems = new Set([0x6969, 0x517b, 0xff534d42, 0xfe534d42]); // nfs, smb, cifs, smb2: statfs(2)
@@ -37,12 +37,12 @@ export interface Tail {
 export class ActiveSegment {
   readonly path: string;
   readonly fd: number;
-  readonly #inode: bigint;
+  readonly inode: bigint;
 
   private constructor(path: string, fd: number) {
     this.path = path;
     this.fd = fd;
-    this.#inode = fstatSync(fd, { bigint: true }).ino;
+    this.inode = fstatSync(fd, { bigint: true }).ino;
   }
 
   /** Opens the segment at `path`, making it if need be, in a folder that exists; throws `LOG_OPEN`. */
@@ -65,7 +65,7 @@ export class ActiveSegment {
 
   /** Reports whether the log's path still leads to this file: another writer may have closed the segment. */
   isCurrent(): boolean {
-    return statSync(this.path, { bigint: true, throwIfNoEntry: false })?.ino === this.#inode;
+    return statSync(this.path, { bigint: true, throwIfNoEntry: false })?.ino === this.inode;
   }
 
   tail(): Tail {
@@ -87,56 +87,20 @@ export class ActiveSegment {
     }
   }
 
-  /** Closes the segment under the next number and returns a new one in its place. The old file stays as it is. */
+  /**
+   * Gives the segment the next number, and returns a new one in its place. The old file stays as it is. Its tree goes
+   * first: a crash in between leaves a tree without a file, which `returnTree` finds.
+   */
   rotate(): ActiveSegment {
-    const number = (closedSegments(this.path).map(numberOf).at(-1) ?? 0) + 1;
-    renameSync(this.path, closedPath(this.path, number));
+    const closed = nextClosedPath(this.path);
+    if (existsSync(treeFolderOf(this.path))) renameSync(treeFolderOf(this.path), treeFolderOf(closed));
+    renameSync(this.path, closed);
     return ActiveSegment.open(this.path);
   }
 
   close(): void {
     closeSync(this.fd);
   }
-}
-
-/** Returns the paths of the closed segments of the log at `path`, oldest first. */
-export function closedSegments(path: string): string[] {
-  const { stem, extension } = partsOf(path);
-  const name = new RegExp(`^${escapeRegExp(stem)}\\.(\\d{6,})${escapeRegExp(extension)}$`);
-  if (!existsSync(dirname(path))) return [];
-  return readdirSync(dirname(path))
-    .filter((entry) => name.test(entry))
-    .map((entry) => join(dirname(path), entry))
-    .sort((a, b) => numberOf(a) - numberOf(b));
-}
-
-/** Returns the paths of all files of the log at `path`, oldest first; throws `LOG_OPEN` if there is none. */
-export function logFiles(path: string): string[] {
-  try {
-    const files = existsSync(path) ? [...closedSegments(path), path] : closedSegments(path);
-    if (files.length > 0) return files;
-  } catch (cause) {
-    throw new SwarmError('LOG_OPEN', `there is no log at ${path}: ${messageOf(cause)}`, { cause });
-  }
-  throw new SwarmError('LOG_OPEN', `there is no log at ${path}`);
-}
-
-function closedPath(path: string, number: number): string {
-  const { stem, extension } = partsOf(path);
-  return join(dirname(path), `${stem}.${String(number).padStart(6, '0')}${extension}`);
-}
-
-function numberOf(segmentPath: string): number {
-  return Number(/\.(\d{6,})(?:\.[^.]*)?$/.exec(segmentPath)?.[1]);
-}
-
-function partsOf(path: string): { stem: string; extension: string } {
-  const extension = extname(path);
-  return { stem: basename(path, extension), extension };
-}
-
-function escapeRegExp(text: string): string {
-  return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
 }
 
 /** Returns the file's size and what stands after its last LF. */
@@ -149,7 +113,7 @@ export function tailOf(fd: number): Tail {
 }
 
 /** Returns the file's last line that is not blank, terminated or not, or `undefined` if there is none. */
-function lastLineOf(fd: number): Buffer | undefined {
+export function lastLineOf(fd: number): Buffer | undefined {
   let end = fstatSync(fd).size;
   const byte = Buffer.allocUnsafe(1);
   while (end > 0 && readSync(fd, byte, 0, 1, end - 1) === 1 && byte[0] === LF) end -= 1;

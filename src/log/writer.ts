@@ -18,7 +18,10 @@ import type { SigningKey } from '../identity/key.ts';
 import { checkDraft, checkSwarm, type Draft } from '../record/draft.ts';
 import { flushRecords } from '../record/flush.ts';
 import type { SignedRecord } from '../record/signed.ts';
+import type { OwnLines } from './file-tree.ts';
+import { treeFolderOf } from './files.ts';
 import { LogLock } from './lock.ts';
+import { Sealing, type SealingOptions } from './sealing.ts';
 import { ActiveSegment } from './segment.ts';
 import { type Author, beginSession, type Chain, composeFlush, type Flush } from './session.ts';
 
@@ -36,6 +39,8 @@ export interface LogOptions {
   readonly rotateBytes?: number;
   /** @default the system's */
   readonly clock?: Clock;
+  /** Seal the log as it grows (docs/format.md, section 8). @default not sealed by this writer */
+  readonly seal?: SealingOptions | undefined;
 }
 
 const MiB = 1 << 20;
@@ -43,7 +48,10 @@ const flushBytes = MiB;
 const LF = Buffer.from('\n');
 const sync = promisify(fdatasync);
 
-/** Opens the log at `path` for appending, making it and its folder if need be; throws `LOG_OPEN`. */
+/**
+ * Opens the log at `path` for appending, making it and its folder if need be. Throws `LOG_OPEN`; where it is to be
+ * sealed and cannot be, `SEAL_REFUSED`, `SEAL_STATE` and `SEAL_FAILED`.
+ */
 export async function openLog(path: string, options: LogOptions): Promise<LogWriter> {
   const { key, swarm, clock = systemClock(), durability = 'fsync', rotateBytes = 256 * MiB } = options;
   if (swarm !== undefined) checkSwarm(swarm);
@@ -52,6 +60,7 @@ export async function openLog(path: string, options: LogOptions): Promise<LogWri
       cause,
     });
   });
+  const sealing = options.seal && (await Sealing.start(path, options.seal));
   let segment = ActiveSegment.open(path);
   const lock = LogLock.open(path);
   try {
@@ -63,12 +72,13 @@ export async function openLog(path: string, options: LogOptions): Promise<LogWri
       return segment.lastLeaf();
     });
     return new LogWriter(
-      { segment, lock, author: { key, clock, swarm }, durability, rotateBytes },
+      { segment, lock, author: { key, clock, swarm }, durability, rotateBytes, sealing },
       beginSession(prev),
     );
   } catch (cause) {
     segment.close();
     lock.close();
+    await sealing?.close();
     throw new SwarmError('LOG_OPEN', `cannot open the log ${path}: ${messageOf(cause)}`, { cause });
   }
 }
@@ -85,6 +95,14 @@ interface LogParts {
   readonly author: Author;
   readonly durability: 'fsync' | 'os';
   readonly rotateBytes: number;
+  readonly sealing: Sealing | undefined;
+}
+
+/** A flush where it was written. */
+interface Written extends Flush {
+  readonly inode: bigint;
+  /** Where its lines are; `undefined` where a recovery stands before them. */
+  readonly lines: OwnLines | undefined;
 }
 
 export class LogWriter implements AsyncDisposable {
@@ -124,10 +142,16 @@ export class LogWriter implements AsyncDisposable {
     });
   }
 
-  /** Writes what is waiting, then closes the files. Never throws: who waits for an append hears of its failure. */
+  /** Seals what is on disk now, if this writer seals; throws `SEAL_REFUSED`, `SEAL_STATE`, `SEAL_FAILED`. */
+  async seal(): Promise<void> {
+    await this.#parts.sealing?.seal();
+  }
+
+  /** Writes what is waiting, seals it, then closes the files. Never throws: who waits for an append hears of its failure. */
   close(): Promise<void> {
     this.#closed ??= (async () => {
       await this.#drained;
+      await this.#parts.sealing?.close();
       this.#parts.segment.close();
       this.#parts.lock.close();
     })();
@@ -172,35 +196,62 @@ export class LogWriter implements AsyncDisposable {
 
   async #flush(drafts: readonly Draft[]): Promise<readonly SignedRecord[]> {
     const expected = composeFlush(drafts, this.#chain, this.#parts.author); // outside the lock, where it nearly always serves
-    const written = await this.#parts.lock.hold(() => this.#write(drafts, expected));
+    let written: Written | undefined;
+    while (written === undefined) {
+      written = await this.#parts.lock.hold(() => this.#write(drafts, expected));
+      if (written === undefined) await this.#rotate(expected.bytes.length);
+    }
     if (this.#parts.durability === 'fsync') await sync(this.#parts.segment.fd);
     this.#chain = written.chain;
+    this.#parts.sealing?.flushed(written.records.length, written.inode, written.lines);
     logFlushed.publish({ records: written.records.length, bytes: written.bytes.length, file: this.path });
     return written.records;
   }
 
-  /** Writes one flush where the log ends now. Called under the lock. */
-  #write(drafts: readonly Draft[], expected: Flush): Flush {
+  /** Reports whether `bytes` more would make the segment too large. */
+  #isFull(bytes: number): boolean {
+    const { size } = this.#parts.segment.tail();
+    return size > 0 && size + bytes > this.#parts.rotateBytes;
+  }
+
+  /** Closes the segment for a flush of `bytes`, unless somebody did. No seal of it is at work meanwhile. */
+  async #rotate(bytes: number): Promise<void> {
+    const { segment, lock } = this.#parts;
+    const treeLock = LogLock.open(treeFolderOf(this.path));
+    try {
+      await treeLock.holdWhile(() =>
+        lock.hold(() => {
+          if (segment.isCurrent() && this.#isFull(bytes)) segment.rotate().close();
+        }),
+      );
+    } finally {
+      treeLock.close();
+    }
+  }
+
+  /** Writes one flush where the log ends now, unless the segment is full. Called under the lock. */
+  #write(drafts: readonly Draft[], expected: Flush): Written | undefined {
     const parts = this.#parts;
     let chain = this.#chain;
     let flush = expected;
-    const moveTo = (segment: ActiveSegment): void => {
+    if (!parts.segment.isCurrent()) {
       parts.segment.close();
-      parts.segment = segment;
-      chain = beginSession(segment.lastLeaf()); // a session lives in one file
+      parts.segment = ActiveSegment.open(this.path);
+      chain = beginSession(parts.segment.lastLeaf()); // a session lives in one file
       flush = composeFlush(drafts, chain, parts.author);
-    };
-    if (!parts.segment.isCurrent()) moveTo(ActiveSegment.open(this.path)); // another writer closed it
+    }
     const { size, torn } = parts.segment.tail();
     if (torn !== undefined) {
       const recovery = composeFlush([recoveryOf(torn)], chain, parts.author);
       flush = composeFlush(drafts, recovery.chain, parts.author);
       writeWhole(parts.segment.fd, Buffer.concat([LF, recovery.bytes, flush.bytes]));
-      return flush;
+      return { ...flush, inode: parts.segment.inode, lines: undefined };
     }
-    if (size > 0 && size + flush.bytes.length > parts.rotateBytes) moveTo(parts.segment.rotate());
+    if (this.#isFull(flush.bytes.length)) return undefined;
     writeWhole(parts.segment.fd, flush.bytes);
-    return flush;
+    const leaves = flush.records.map(({ leaf }) => leaf);
+    const lines = { start: size, end: size + flush.bytes.length, leaves };
+    return { ...flush, inode: parts.segment.inode, lines };
   }
 }
 

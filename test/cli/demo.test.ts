@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { SigningKey } from '../../src/identity/key.ts';
-import { closedSegments } from '../../src/log/segment.ts';
+import { closedSegments } from '../../src/log/files.ts';
 import { openLog } from '../../src/log/writer.ts';
 import { parseLine } from '../../src/record/line.ts';
 import { linesOf, said } from '../support/log.ts';

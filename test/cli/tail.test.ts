@@ -4,7 +4,7 @@ import { stripVTControlCharacters } from 'node:util';
 import { expect, test } from 'vitest';
 import { saveIdentity } from '../../src/identity/envfile.ts';
 import { SigningKey } from '../../src/identity/key.ts';
-import { closedSegments } from '../../src/log/segment.ts';
+import { closedSegments } from '../../src/log/files.ts';
 import { openLog } from '../../src/log/writer.ts';
 import { linesOf, said } from '../support/log.ts';
 import { newFolder, session, shell, start, swarm } from './swarm.ts';

@@ -2,8 +2,8 @@ import { appendFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { SigningKey } from '../../src/identity/key.ts';
+import { closedSegments } from '../../src/log/files.ts';
 import { readLog } from '../../src/log/reader.ts';
-import { closedSegments } from '../../src/log/segment.ts';
 import { openLog } from '../../src/log/writer.ts';
 import { linesOf, logOf, said, temporaryFolder } from '../support/log.ts';
 

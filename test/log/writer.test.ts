@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { sha256Hex } from '../../src/base/encoding.ts';
 import { logFlushed } from '../../src/base/events.ts';
 import { SigningKey } from '../../src/identity/key.ts';
-import { closedSegments } from '../../src/log/segment.ts';
+import { closedSegments } from '../../src/log/files.ts';
 import { openLog } from '../../src/log/writer.ts';
 import { verifyRecord } from '../../src/record/line.ts';
 import { verifyLog } from '../../src/verify/verify.ts';

@@ -7,7 +7,7 @@ import { describe, expect, test } from 'vitest';
 import type { Sha256Hex } from '../../src/base/encoding.ts';
 import { SigningKey } from '../../src/identity/key.ts';
 import { type AgentEntry, Keyring } from '../../src/identity/keyring.ts';
-import { closedSegments } from '../../src/log/segment.ts';
+import { closedSegments } from '../../src/log/files.ts';
 import { openLog } from '../../src/log/writer.ts';
 import { leafOfLine } from '../../src/record/entry.ts';
 import { signRecord } from '../../src/record/sign.ts';

@@ -9,7 +9,7 @@ import type { Command } from '@commander-js/extra-typings';
 import { keyringOfOne, loadKey, loadKnownKeys } from '../../agent/self.ts';
 import { readSettings, type Settings } from '../../agent/settings.ts';
 import { SwarmError } from '../../base/errors.ts';
-import { logFiles } from '../../log/segment.ts';
+import { logFiles } from '../../log/files.ts';
 import { type LogReport, type VerifyOptions, verifyLog } from '../../verify/verify.ts';
 import type { Invocation } from '../invocation.ts';
 import { given } from '../options.ts';

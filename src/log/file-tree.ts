@@ -1,0 +1,169 @@
+/**
+ * The tree of one file of a log, as it grows: lines in, leaves and tiles out (docs/format.md, section 8).
+ *
+ * A line counts once its LF is there, for then it never changes. Leaves that a writer has at hand, of lines that it
+ * wrote itself, are taken from it; all others are read. So growing costs what is new, whoever wrote it.
+ */
+import { type FileHandle, open } from 'node:fs/promises';
+import type { Sha256Hex } from '../base/encoding.ts';
+import { type StoredTile, TileTree } from '../merkle/tile-tree.ts';
+import { leafOfLine } from '../record/entry.ts';
+
+const LF = 0x0a;
+const chunkBytes = 1 << 20;
+
+/** Whole lines that a writer added to a file, and their leaves. */
+export interface OwnLines {
+  /** Bytes from the start of the file. */
+  readonly start: number;
+  readonly end: number;
+  readonly leaves: readonly Sha256Hex[];
+}
+
+/** Who follows a tree as it grows. */
+export interface Growth {
+  /** Called once at the size that the tree has, then after each leaf. */
+  readonly onLeaf: (tree: { readonly size: number; readonly root: Buffer }) => void;
+  /** Given the tiles that are new since the last time, now and then and at the end. */
+  readonly onTiles: (tiles: StoredTile[]) => Promise<void>;
+}
+
+export class FileTree implements AsyncDisposable {
+  readonly inode: bigint;
+  readonly #handle: FileHandle;
+  #tree = new TileTree();
+  #offset = 0;
+
+  private constructor(handle: FileHandle, inode: bigint) {
+    this.#handle = handle;
+    this.inode = inode;
+  }
+
+  /** Opens the tree of `file`, of no lines yet. Throws the system's own errors. */
+  static async open(file: string): Promise<FileTree> {
+    const handle = await open(file, 'r');
+    try {
+      return new FileTree(handle, (await handle.stat({ bigint: true })).ino);
+    } catch (cause) {
+      await handle.close();
+      throw cause;
+    }
+  }
+
+  get size(): number {
+    return this.#tree.size;
+  }
+
+  get root(): Buffer {
+    return this.#tree.root();
+  }
+
+  /** How many bytes of the file the tree covers: whole lines. */
+  get offset(): number {
+    return this.#offset;
+  }
+
+  /** Returns the leaf of the file's first line; `undefined` where no line is whole yet. */
+  async firstLeaf(): Promise<Sha256Hex | undefined> {
+    for await (const { line } of this.#lines(0)) if (line.length > 0) return leafOfLine(line);
+    return undefined;
+  }
+
+  /**
+   * Goes on from `tree`, of the lines in the file's first `offset` bytes, if the last of these is its last leaf;
+   * reports whether it is.
+   */
+  async continueFrom(tree: TileTree, offset: number, lastLeaf: Buffer): Promise<boolean> {
+    const line = await this.#lineBefore(offset);
+    if (line === undefined || leafOfLine(line) !== lastLeaf.toString('hex')) return false;
+    this.#tree = tree;
+    this.#offset = offset;
+    return true;
+  }
+
+  /** Takes in all whole lines that the file has now, `own` of them without reading: those used are taken out. */
+  async grow(own: OwnLines[], { onLeaf, onTiles }: Growth): Promise<void> {
+    onLeaf(this);
+    await this.#takeIn(own, onLeaf, onTiles);
+    await onTiles(this.#tree.takeTiles());
+  }
+
+  async #takeIn(own: OwnLines[], onLeaf: Growth['onLeaf'], onTiles: Growth['onTiles']): Promise<void> {
+    for (;;) {
+      while (own[0] !== undefined && own[0].start < this.#offset) own.shift(); // already read
+      const [next] = own;
+      if (next?.start === this.#offset) {
+        for (const leaf of next.leaves) this.#append(leaf, onLeaf);
+        this.#offset = next.end;
+        own.shift();
+        continue;
+      }
+      const before = this.#offset;
+      let taken = 0;
+      for await (const { line, end } of this.#lines(this.#offset, next?.start)) {
+        this.#offset = end;
+        if (line.length === 0) continue; // blank, and no leaf
+        this.#append(leafOfLine(line), onLeaf);
+        taken += 1;
+        if (taken % 4096 === 0) await onTiles(this.#tree.takeTiles());
+      }
+      if (this.#offset === before) return;
+    }
+  }
+
+  /** Resolves once all that the file holds is on disk. */
+  async sync(): Promise<void> {
+    await this.#handle.datasync();
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  #append(leaf: Sha256Hex, onLeaf: Growth['onLeaf']): void {
+    this.#tree.append(Buffer.from(leaf, 'hex'));
+    onLeaf(this);
+  }
+
+  /** Yields the lines that are whole between `start` and `until`, and where each ends. */
+  async *#lines(
+    start: number,
+    until = Number.POSITIVE_INFINITY,
+  ): AsyncGenerator<{ line: Buffer; end: number }> {
+    let offset = start;
+    let size = chunkBytes;
+    while (offset < until) {
+      const chunk = Buffer.allocUnsafe(Math.min(size, until - offset));
+      const { bytesRead } = await this.#handle.read(chunk, 0, chunk.length, offset);
+      const end = chunk.lastIndexOf(LF, bytesRead - 1) + 1;
+      if (bytesRead === 0 || (end === 0 && bytesRead < chunk.length)) return;
+      if (end === 0) {
+        size *= 2; // a longer line
+        continue;
+      }
+      size = chunkBytes;
+      for (let at = 0; at < end; ) {
+        const lf = chunk.indexOf(LF, at);
+        yield { line: chunk.subarray(at, lf), end: offset + lf + 1 };
+        at = lf + 1;
+      }
+      offset += end;
+    }
+  }
+
+  /** Returns the line that ends with the LF before `offset`. */
+  async #lineBefore(offset: number): Promise<Buffer | undefined> {
+    for (let span = 64 * 1024; ; span *= 8) {
+      const start = Math.max(0, offset - span);
+      const bytes = Buffer.alloc(offset - start);
+      const { bytesRead } = await this.#handle.read(bytes, 0, bytes.length, start);
+      if (bytesRead < bytes.length || bytes.at(-1) !== LF) return undefined;
+      const lf = bytes.lastIndexOf(LF, bytes.length - 2);
+      if (lf !== -1 || start === 0) return bytes.subarray(lf + 1, -1);
+    }
+  }
+}

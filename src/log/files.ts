@@ -1,0 +1,80 @@
+/**
+ * The files of a log: one that grows, `swarm.jsonl`, and closed ones before it, `swarm.000001.jsonl` on, each with its
+ * tree beside it, `swarm.tlog/` and `swarm.000001.tlog/`.
+ *
+ * A closed segment never changes again. Names and order are decided here, and nowhere else.
+ */
+import { existsSync, readdirSync, renameSync } from 'node:fs';
+import { basename, dirname, extname, join } from 'node:path';
+import { messageOf, SwarmError } from '../base/errors.ts';
+
+const treeExtension = '.tlog';
+
+/** Returns the paths of the closed segments of the log at `path`, oldest first. */
+export function closedSegments(path: string): string[] {
+  return numbered(path, extname(path)).map(({ file }) => file);
+}
+
+/** Returns the paths of all files of the log at `path`, oldest first; throws `LOG_OPEN` if there is none. */
+export function logFiles(path: string): string[] {
+  try {
+    const files = existsSync(path) ? [...closedSegments(path), path] : closedSegments(path);
+    if (files.length > 0) return files;
+  } catch (cause) {
+    throw new SwarmError('LOG_OPEN', `there is no log at ${path}: ${messageOf(cause)}`, { cause });
+  }
+  throw new SwarmError('LOG_OPEN', `there is no log at ${path}`);
+}
+
+/** Returns the folder of the tree of `file`, a segment that grows or is closed. */
+export function treeFolderOf(file: string): string {
+  const extension = extname(file);
+  const isName = extension === treeExtension || /^\.\d{6,}$/.test(extension); // a log needs no extension
+  return isName ? file + treeExtension : file.slice(0, file.length - extension.length) + treeExtension;
+}
+
+/** Returns the name of the log at `path` as its checkpoints have it: no space, no plus, no slash. */
+export function logName(path: string): string {
+  return stemOf(path).replace(/[^A-Za-z0-9_.-]/g, '_') || '_';
+}
+
+/** Returns the path under which the growing segment is closed next. Numbers of trees whose file is gone are not used again. */
+export function nextClosedPath(path: string): string {
+  const used = [...numbered(path, extname(path)), ...numbered(path, treeExtension)];
+  const number = Math.max(0, ...used.map((file) => file.number)) + 1;
+  return join(dirname(path), `${stemOf(path)}.${String(number).padStart(6, '0')}${extname(path)}`);
+}
+
+/**
+ * Puts the tree back beside the growing segment that a rotation took from it and died before it took the segment.
+ * `isOurs` says of a folder whether the tree is the growing segment's. Called under the tree's lock.
+ */
+export async function returnTree(path: string, isOurs: (folder: string) => Promise<boolean>): Promise<void> {
+  const home = treeFolderOf(path);
+  if (existsSync(home) || !existsSync(path)) return;
+  const lastClosed = numbered(path, extname(path)).at(-1)?.number ?? 0;
+  const taken = numbered(path, treeExtension).at(-1);
+  if (taken === undefined || taken.number <= lastClosed || !(await isOurs(taken.file))) return;
+  renameSync(taken.file, home);
+}
+
+/** Returns what stands beside `path` under its name, a number and `extension`, by number. */
+function numbered(path: string, extension: string): { readonly file: string; readonly number: number }[] {
+  const folder = dirname(path);
+  if (!existsSync(folder)) return [];
+  const name = new RegExp(`^${escapeRegExp(stemOf(path))}\\.(\\d{6,})${escapeRegExp(extension)}$`);
+  return readdirSync(folder)
+    .flatMap((entry) => {
+      const number = name.exec(entry)?.[1];
+      return number === undefined ? [] : [{ file: join(folder, entry), number: Number(number) }];
+    })
+    .sort((a, b) => a.number - b.number);
+}
+
+function stemOf(path: string): string {
+  return basename(path, extname(path));
+}
+
+function escapeRegExp(text: string): string {
+  return text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+}

@@ -1,0 +1,157 @@
+/**
+ * Seals a log, all its files, as often as asked (docs/format.md, section 8).
+ *
+ * A seal holds the lock of the tree from beginning to end, so that of many sealers one is at work and no segment is
+ * closed meanwhile; writers do not wait for it. It costs what is new: the tree of the growing segment is kept from
+ * seal to seal, and a closed one is looked at once.
+ */
+import { closeSync, existsSync, openSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { makeFolderDurably } from '../base/durable.ts';
+import { messageOf, SwarmError } from '../base/errors.ts';
+import { parseCheckpoint } from '../merkle/checkpoint.ts';
+import { parseNote } from '../merkle/note.ts';
+import { leafOfLine } from '../record/entry.ts';
+import { FileTree, type OwnLines } from './file-tree.ts';
+import { logFiles, returnTree, treeFolderOf } from './files.ts';
+import { isOf, lastSealOf, type SealOptions } from './last-seal.ts';
+import { LogLock } from './lock.ts';
+import { lastLeafOf, type Seal, sealFile } from './seal-file.ts';
+import { lastLineOf } from './segment.ts';
+import { Tlog } from './tlog.ts';
+
+/** Seals all that the log at `path` holds. See `Sealer.seal` for what it returns and throws. */
+export async function sealLog(path: string, options: SealOptions): Promise<Seal[]> {
+  logFiles(path);
+  const sealer = new Sealer(path, options);
+  try {
+    return await sealer.seal();
+  } finally {
+    await sealer.close();
+  }
+}
+
+export class Sealer {
+  readonly #path: string;
+  readonly #options: SealOptions;
+  #lock: LogLock | undefined;
+  /** The tree of the segment that grows, or did when it was sealed last. */
+  #kept: FileTree | undefined;
+  /** Closed segments that are sealed whole. */
+  readonly #complete = new Set<bigint>();
+
+  constructor(path: string, options: SealOptions) {
+    this.#path = path;
+    this.#options = options;
+  }
+
+  /**
+   * Looks whether the growing segment can be sealed further, without reading its lines. Throws `SEAL_REFUSED` or
+   * `SEAL_STATE` if not, `SEAL_FAILED` where it cannot look.
+   */
+  async check(): Promise<void> {
+    await this.#holding(async () => {
+      if (!existsSync(this.#path)) return;
+      await using tree = await FileTree.open(this.#path);
+      const firstLeaf = await tree.firstLeaf();
+      if (firstLeaf !== undefined) await lastSealOf(this.#path, firstLeaf, this.#options);
+    });
+  }
+
+  /**
+   * Seals all that the log holds, and returns the new checkpoints, oldest file first: none where nothing is new. `own`
+   * holds lines whose leaves are known, by the inode of their file; what was used is taken out. Throws `SEAL_REFUSED`
+   * where the log does not extend what was sealed, `SEAL_STATE`, and `SEAL_FAILED` where something cannot be read or
+   * written.
+   */
+  async seal(own: Map<bigint, OwnLines[]> = new Map()): Promise<Seal[]> {
+    return await this.#holding(async () => {
+      const seals: Seal[] = [];
+      for (const file of logFiles(this.#path)) {
+        const inode = statSync(file, { bigint: true }).ino;
+        const seal = this.#complete.has(inode) ? undefined : await this.#sealFile(file, inode, own);
+        if (seal !== undefined) seals.push(seal);
+      }
+      return seals;
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#forget();
+    this.#lock?.close();
+    this.#lock = undefined;
+  }
+
+  async #sealFile(file: string, inode: bigint, own: Map<bigint, OwnLines[]>): Promise<Seal | undefined> {
+    const isGrowing = file === this.#path;
+    if (this.#kept?.inode !== inode) {
+      if (!isGrowing && (await this.#isSealedWhole(file))) {
+        this.#complete.add(inode);
+        return undefined;
+      }
+      await this.#forget();
+      this.#kept = await FileTree.open(file);
+    }
+    const seal = await sealFile(
+      { path: this.#path, file, tree: this.#kept, own: own.get(inode) ?? [] },
+      this.#options,
+    );
+    if (!isGrowing) {
+      this.#complete.add(inode);
+      own.delete(inode);
+    }
+    return seal;
+  }
+
+  /** Reports whether a closed segment's checkpoint is of its last line, which stays its last. */
+  async #isSealedWhole(file: string): Promise<boolean> {
+    await using tree = await FileTree.open(file);
+    const firstLeaf = await tree.firstLeaf();
+    if (firstLeaf === undefined) return true;
+    const { sealed } = await lastSealOf(file, firstLeaf, this.#options);
+    if (sealed === undefined || sealed.size === 0) return false;
+    const leaf = await lastLeafOf(new Tlog(treeFolderOf(file)), sealed.size).catch(() => undefined);
+    const fd = openSync(file, 'r');
+    try {
+      const line = lastLineOf(fd);
+      return line !== undefined && leafOfLine(line) === leaf?.toString('hex');
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  async #holding<Result>(act: () => Promise<Result>): Promise<Result> {
+    try {
+      if (this.#lock === undefined) {
+        await makeFolderDurably(dirname(this.#path));
+        this.#lock = LogLock.open(treeFolderOf(this.#path));
+      }
+      return await this.#lock.holdWhile(async () => {
+        await returnTree(this.#path, (folder) => this.#isOfGrowing(folder));
+        return await act();
+      });
+    } catch (cause) {
+      await this.#forget(); // what is kept of a tree may be ahead of its tiles
+      if (cause instanceof SwarmError && cause.code !== 'TILE_INVALID') throw cause;
+      throw new SwarmError('SEAL_FAILED', `cannot seal the log ${this.#path}: ${messageOf(cause)}`, {
+        cause,
+      });
+    }
+  }
+
+  async #isOfGrowing(folder: string): Promise<boolean> {
+    const text = await new Tlog(folder).readCheckpoint();
+    if (text === undefined) return true; // tiles that nobody signed are overwritten, whose they may be
+    const note = parseNote(text);
+    const parsed = note.ok ? parseCheckpoint(note.note.text) : note;
+    await using tree = await FileTree.open(this.#path);
+    const firstLeaf = await tree.firstLeaf();
+    return parsed.ok && firstLeaf !== undefined && isOf(parsed.checkpoint, firstLeaf);
+  }
+
+  async #forget(): Promise<void> {
+    const kept = this.#kept;
+    this.#kept = undefined;
+    await kept?.close();
+  }
+}
