@@ -28,6 +28,9 @@ export const errorCodes = {
   SEAL_REFUSED: 'The log does not extend what was sealed of it, or its checkpoint is of nobody whom we know.',
   SEAL_STATE: 'The last checkpoint that we remember of a log cannot be read.',
   SEAL_FAILED: 'A tree or checkpoint could not be read or written; what was sealed before stays sealed.',
+  NOT_SEALED: 'No checkpoint covers the record yet.',
+  PROOF_FAILED: 'A record cannot be proved: log, tiles and checkpoint contradict each other.',
+  STATE_INVALID: 'The state of an incremental verification cannot be read.',
   LOG_CLOSED: 'The log was closed before the record could be written.',
   TILE_INVALID: "A tile of a log's tree is not as long as its place says.",
 

@@ -65,7 +65,7 @@ export class FileTree implements AsyncDisposable {
 
   /** Returns the leaf of the file's first line; `undefined` where no line is whole yet. */
   async firstLeaf(): Promise<Sha256Hex | undefined> {
-    for await (const { line } of this.#lines(0)) if (line.length > 0) return leafOfLine(line);
+    for await (const { line } of linesFrom(this.#handle, 0)) if (line.length > 0) return leafOfLine(line);
     return undefined;
   }
 
@@ -100,7 +100,7 @@ export class FileTree implements AsyncDisposable {
       }
       const before = this.#offset;
       let taken = 0;
-      for await (const { line, end } of this.#lines(this.#offset, next?.start)) {
+      for await (const { line, end } of linesFrom(this.#handle, this.#offset, next?.start)) {
         this.#offset = end;
         if (line.length === 0) continue; // blank, and no leaf
         this.#append(leafOfLine(line), onLeaf);
@@ -129,32 +129,6 @@ export class FileTree implements AsyncDisposable {
     onLeaf(this);
   }
 
-  /** Yields the lines that are whole between `start` and `until`, and where each ends. */
-  async *#lines(
-    start: number,
-    until = Number.POSITIVE_INFINITY,
-  ): AsyncGenerator<{ line: Buffer; end: number }> {
-    let offset = start;
-    let size = chunkBytes;
-    while (offset < until) {
-      const chunk = Buffer.allocUnsafe(Math.min(size, until - offset));
-      const { bytesRead } = await this.#handle.read(chunk, 0, chunk.length, offset);
-      const end = chunk.lastIndexOf(LF, bytesRead - 1) + 1;
-      if (bytesRead === 0 || (end === 0 && bytesRead < chunk.length)) return;
-      if (end === 0) {
-        size *= 2; // a longer line
-        continue;
-      }
-      size = chunkBytes;
-      for (let at = 0; at < end; ) {
-        const lf = chunk.indexOf(LF, at);
-        yield { line: chunk.subarray(at, lf), end: offset + lf + 1 };
-        at = lf + 1;
-      }
-      offset += end;
-    }
-  }
-
   /** Returns the line that ends with the LF before `offset`. */
   async #lineBefore(offset: number): Promise<Buffer | undefined> {
     for (let span = 64 * 1024; ; span *= 8) {
@@ -165,5 +139,32 @@ export class FileTree implements AsyncDisposable {
       const lf = bytes.lastIndexOf(LF, bytes.length - 2);
       if (lf !== -1 || start === 0) return bytes.subarray(lf + 1, -1);
     }
+  }
+}
+
+/** Yields the lines that are whole between `start` and `until`, blank ones too, and where each ends. */
+export async function* linesFrom(
+  handle: FileHandle,
+  start: number,
+  until: number = Number.POSITIVE_INFINITY,
+): AsyncGenerator<{ readonly line: Buffer; readonly end: number }> {
+  let offset = start;
+  let size = chunkBytes;
+  while (offset < until) {
+    const chunk = Buffer.allocUnsafe(Math.min(size, until - offset));
+    const { bytesRead } = await handle.read(chunk, 0, chunk.length, offset);
+    const end = bytesRead === 0 ? 0 : chunk.lastIndexOf(LF, bytesRead - 1) + 1;
+    if (end === 0 && bytesRead < chunk.length) return;
+    if (end === 0) {
+      size *= 2; // a longer line
+      continue;
+    }
+    size = chunkBytes;
+    for (let at = 0; at < end; ) {
+      const lf = chunk.indexOf(LF, at);
+      yield { line: chunk.subarray(at, lf), end: offset + lf + 1 };
+      at = lf + 1;
+    }
+    offset += end;
   }
 }

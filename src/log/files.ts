@@ -4,7 +4,7 @@
  *
  * A closed segment never changes again. Names and order are decided here, and nowhere else.
  */
-import { existsSync, readdirSync, renameSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, statSync } from 'node:fs';
 import { basename, dirname, extname, join } from 'node:path';
 import { messageOf, SwarmError } from '../base/errors.ts';
 
@@ -24,6 +24,13 @@ export function logFiles(path: string): string[] {
     throw new SwarmError('LOG_OPEN', `there is no log at ${path}: ${messageOf(cause)}`, { cause });
   }
   throw new SwarmError('LOG_OPEN', `there is no log at ${path}`);
+}
+
+/** Returns where the file of the log at `path` with that inode stands now: a segment changes its name when it is closed. */
+export function fileOfInode(path: string, inode: bigint): string | undefined {
+  const isIt = (file: string): boolean =>
+    statSync(file, { bigint: true, throwIfNoEntry: false })?.ino === inode;
+  return isIt(path) ? path : closedSegments(path).findLast(isIt);
 }
 
 /** Returns the folder of the tree of `file`, a segment that grows or is closed. */

@@ -20,7 +20,17 @@ export type FindingCode =
   | 'unknown-key'
   | 'revoked-key'
   | 'not-permitted'
-  | 'other-swarm';
+  | 'other-swarm'
+  | 'checkpoint-invalid'
+  | 'checkpoint-unknown-key'
+  | 'checkpoint-revoked-key'
+  | 'tile-missing'
+  | 'tile-mismatch'
+  | 'forked'
+  | 'truncated'
+  | 'log-missing'
+  | 'proof-malformed'
+  | 'proof-mismatch';
 
 /** Every finding, in a sentence that fits any line; a `Finding` has one that fits its own. */
 export const findingCodes: Readonly<Record<FindingCode, string>> = {
@@ -41,6 +51,16 @@ export const findingCodes: Readonly<Record<FindingCode, string>> = {
   'revoked-key': 'The key was revoked from an earlier place of the log on.',
   'not-permitted': 'The keyring does not let this agent publish on that subject.',
   'other-swarm': 'The record was said in another swarm.',
+  'checkpoint-invalid': 'The checkpoint is not one, is not of this log, or its signature does not hold.',
+  'checkpoint-unknown-key': 'The checkpoint is signed by no key of the keyring.',
+  'checkpoint-revoked-key': 'The checkpoint is signed by a key that was revoked before its last record.',
+  'tile-missing': 'A tile that the checkpoint needs is not there.',
+  'tile-mismatch': 'A tile is not the one over the lines of the log.',
+  forked: 'A genuine checkpoint is of other lines than these: there are two histories.',
+  truncated: 'A genuine checkpoint is of more lines than are here: the end was cut off.',
+  'log-missing': 'The checkpoint is of a log of which no file is here.',
+  'proof-malformed': 'The proof is not one of a record.',
+  'proof-mismatch': 'The record is not where the proof says it is in the tree.',
 };
 
 /** One thing that is wrong with a record. */
@@ -50,7 +70,7 @@ export interface Fault {
   readonly detail: string;
 }
 
-/** One thing that is wrong, and the line where it is. */
+/** One thing that is wrong, and where: of a whole file, or a checkpoint, at line 0. */
 export interface Finding extends Fault {
   readonly at: Position;
 }

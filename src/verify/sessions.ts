@@ -3,16 +3,17 @@
  *
  * A session is a key and 16 random bytes, in one file. Its records count up from 0, each names the leaf of the one
  * before and is later than it. After a break checking resumes from the line that broke, so one break is one finding.
+ * Where a session stands is remembered while its file is read; of the sessions of earlier files, that they were.
  */
 import type { Sha256Hex } from '../base/encoding.ts';
-import type { PublicKey } from '../identity/key.ts';
-import { flushPlaceOf, type SignedRecord } from '../record/signed.ts';
+import type { BatchEntry } from './batch.ts';
 import type { Fault } from './finding.ts';
+import { HashSet } from './hash-set.ts';
 
-interface SessionState {
-  readonly signer: PublicKey;
+/** Where a session stands. */
+export interface SessionState {
+  readonly signer: string;
   readonly swarm: string | undefined;
-  readonly file: string;
   seq: number;
   leaf: Sha256Hex;
   tsNs: bigint;
@@ -21,53 +22,82 @@ interface SessionState {
 }
 
 export class Sessions {
-  readonly #sessions = new Map<string, SessionState>();
+  #current = new Map<string, SessionState>();
+  #ended: HashSet;
+  #cut = 0;
 
-  /** Takes `record`, which stands in `file`, as the next of its session; returns what is wrong with that, if anything. */
-  advance(record: SignedRecord, file: string): Fault | undefined {
-    const { header, leaf } = record;
-    const state = this.#sessions.get(header.session);
-    if (state !== undefined && state.signer !== header.signer) {
-      return {
-        code: 'session-conflict',
-        detail: `session ${header.session} was begun by key ${state.signer}, this record is signed by ${header.signer}`,
-      };
+  constructor(ended: HashSet = new HashSet(), current: Iterable<[string, SessionState]> = [], cut = 0) {
+    this.#ended = ended;
+    this.#current = new Map(current);
+    this.#cut = cut;
+  }
+
+  /** Takes `record` as the next of its session; returns what is wrong with that, if anything. */
+  advance(record: BatchEntry): Fault | undefined {
+    const { session, signer, seq, leaf, tsNs, isFlushEnd } = record;
+    const state = this.#current.get(session);
+    if (state === undefined) {
+      this.#current.set(session, {
+        signer,
+        swarm: record.swarm,
+        seq,
+        leaf,
+        tsNs,
+        flushEnded: isFlushEnd,
+      });
+      if (this.#ended.has(record.entries, record.sessionAt)) {
+        return broken(`session ${session} has records in an earlier file, and a session is in one`);
+      }
+      if (seq === 0) return undefined;
+      return broken(
+        `the first record here of session ${session} is its number ${seq}: those before it are missing`,
+      );
     }
-    const fault = state === undefined ? faultOfFirst(record) : faultOfNext(record, state, file);
-    const { index, size } = flushPlaceOf(record);
-    this.#sessions.set(header.session, {
-      signer: header.signer,
-      swarm: header.swarm,
-      file,
-      seq: header.seq,
-      leaf,
-      tsNs: header.tsNs,
-      flushEnded: index === size - 1,
-    });
-    return fault === undefined ? undefined : { code: 'chain-broken', detail: fault };
+    if (state.signer !== signer) {
+      const detail = `session ${session} was begun by key ${state.signer}, this record is signed by ${signer}`;
+      return { code: 'session-conflict', detail };
+    }
+    const fault = faultOfNext(record, state);
+    state.seq = seq;
+    state.leaf = leaf;
+    state.tsNs = tsNs;
+    state.flushEnded = isFlushEnd;
+    return fault === undefined ? undefined : broken(fault);
+  }
+
+  /** Goes on to the next file. */
+  endFile(): void {
+    for (const [session, { flushEnded }] of this.#current) {
+      this.#ended.add(Buffer.from(session, 'hex'));
+      if (!flushEnded) this.#cut += 1;
+    }
+    this.#current.clear();
   }
 
   /** Returns how many sessions end inside a flush. */
   countCutFlushes(): number {
-    let cut = 0;
-    for (const { flushEnded } of this.#sessions.values()) if (!flushEnded) cut += 1;
+    let cut = this.#cut;
+    for (const { flushEnded } of this.#current.values()) if (!flushEnded) cut += 1;
     return cut;
+  }
+
+  /** Returns all of it, for the constructor. */
+  get state(): { readonly ended: HashSet; readonly current: [string, SessionState][]; readonly cut: number } {
+    return { ended: this.#ended, current: [...this.#current], cut: this.#cut };
   }
 }
 
-function faultOfFirst({ header }: SignedRecord): string | undefined {
-  if (header.seq === 0) return undefined;
-  return `the first record here of session ${header.session} is its number ${header.seq}: those before it are missing`;
+function broken(detail: string): Fault {
+  return { code: 'chain-broken', detail };
 }
 
-function faultOfNext({ header }: SignedRecord, before: SessionState, file: string): string | undefined {
-  const { session, seq, prev, tsNs, swarm } = header;
+function faultOfNext(
+  { session, seq, prev, tsNs, swarm }: BatchEntry,
+  before: SessionState,
+): string | undefined {
   if (seq !== before.seq + 1) {
     const what = seq > before.seq + 1 ? `${seq - before.seq - 1} missing between` : 'moved or repeated';
     return `record ${seq} of session ${session} follows record ${before.seq}: ${what}`;
-  }
-  if (file !== before.file) {
-    return `record ${seq} of session ${session} stands in another file than the one before it, ${before.file}`;
   }
   if (prev !== before.leaf) {
     return `record ${seq} of session ${session} names ${prev} as the record before it, which is ${before.leaf}`;

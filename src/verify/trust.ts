@@ -14,9 +14,44 @@ import type { Fault } from './finding.ts';
 /** Where a line stands in its file's tree. */
 export interface TreePlace {
   readonly leaf: Sha256Hex;
+  /** Which file of the log, from 0. @default 0 */
+  readonly file?: number;
   readonly index: number;
   /** The leaf of the file's first line, which names the tree. */
   readonly firstLeaf: Sha256Hex;
+}
+
+/** What a record says that the keyring has an opinion on. */
+export interface Spoken {
+  readonly swarm: string | undefined;
+  readonly isPublish: boolean;
+  readonly isDelivery: boolean;
+  readonly signer: string;
+  /** Who signed the message that a DELIVER keeps. */
+  readonly spokenSigner: string;
+  /** Where a message was sent: of a PUBLISH, or of the one that a DELIVER keeps. */
+  readonly subject: string;
+}
+
+/** Returns what `record` says of that. */
+export function spokenIn({ header, received }: SignedRecord): Spoken {
+  const isDelivery = header.kind === 'BUS.DELIVER' && received !== undefined;
+  return {
+    swarm: header.swarm,
+    isPublish: header.kind === 'BUS.PUBLISH',
+    isDelivery,
+    signer: header.signer,
+    spokenSigner: received?.header.signer ?? '',
+    subject: isDelivery ? received.header.subject : header.subject,
+  };
+}
+
+/** Where a revocation took effect. */
+export interface Reached {
+  /** Which file of the log, from 0. */
+  readonly file: number;
+  /** Which line of it, from 0: the first that the key may not have written. */
+  readonly index: number;
 }
 
 interface Ahead {
@@ -37,10 +72,25 @@ export class Trust {
     }
   }
 
+  /** Where revocations took effect, for all that are not ahead. */
+  readonly #reached = new Map<PublicKey, Reached>();
+
+  /** Whether there are revocations that the lines so far have not reached. */
+  get isWaiting(): boolean {
+    return this.#ahead.size > 0;
+  }
+
+  /** Returns from where on the record key `signer` is revoked, if the lines so far have reached that. */
+  revokedAt(signer: PublicKey): Reached | undefined {
+    return this.#reached.get(signer);
+  }
+
   /** Goes on to the line at `place`, whoever wrote it, or nobody: a key can be revoked from any line on. */
   advance(place: TreePlace): void {
     for (const [signer, ahead] of this.#ahead) {
-      if (isReached(ahead, place)) this.#ahead.delete(signer);
+      if (!isReached(ahead, place)) continue;
+      this.#ahead.delete(signer);
+      this.#reached.set(signer, { file: place.file ?? 0, index: place.index });
     }
   }
 
@@ -58,37 +108,36 @@ export class Trust {
   }
 
   /** Returns what the keyring has against the record itself, or the message that it keeps. */
-  faultsOfRecord(record: SignedRecord): Fault[] {
-    const { header, received } = record;
+  faultsOfRecord({ swarm, isPublish, isDelivery, signer, spokenSigner, subject }: Spoken): Fault[] {
     const faults: Fault[] = [];
-    const { swarm } = this.#keyring;
-    if (swarm !== undefined && header.swarm !== swarm) {
+    const ours = this.#keyring.swarm;
+    if (ours !== undefined && swarm !== ours) {
       faults.push({
         code: 'other-swarm',
-        detail: `the record is of swarm ${header.swarm ?? '(none)'}, the keyring of ${swarm}`,
+        detail: `the record is of swarm ${swarm ?? '(none)'}, the keyring of ${ours}`,
       });
     }
-    if (header.kind === 'BUS.PUBLISH') faults.push(...this.#faultsOfSpeaker(record));
+    if (isPublish) faults.push(...this.#faultsOfSpeaker(signer, subject));
     // A delivery says that its writer let the message in, so its sender must have had the right to speak.
-    if (header.kind === 'BUS.DELIVER' && received !== undefined) {
-      if (this.#keyring.find(received.header.signer) === undefined) {
+    if (isDelivery) {
+      if (this.#keyring.find(spokenSigner as PublicKey) === undefined) {
         faults.push({
           code: 'unknown-key',
-          detail: `the message that it delivers is signed by ${received.header.signer}, which is not in the keyring`,
+          detail: `the message that it delivers is signed by ${spokenSigner}, which is not in the keyring`,
         });
       }
-      faults.push(...this.#faultsOfSpeaker(received));
+      faults.push(...this.#faultsOfSpeaker(spokenSigner, subject));
     }
     return faults;
   }
 
-  #faultsOfSpeaker({ header }: SignedRecord): Fault[] {
-    const known = this.#keyring.find(header.signer);
-    if (known === undefined || this.#keyring.mayPublish(known.agent, header.subject)) return [];
+  #faultsOfSpeaker(signer: string, subject: string): Fault[] {
+    const known = this.#keyring.find(signer as PublicKey);
+    if (known === undefined || this.#keyring.mayPublish(known.agent, subject)) return [];
     return [
       {
         code: 'not-permitted',
-        detail: `the keyring does not let ${known.agent.name} publish on ${header.subject}`,
+        detail: `the keyring does not let ${known.agent.name} publish on ${subject}`,
       },
     ];
   }

@@ -1,31 +1,47 @@
 /**
- * Verifies a log: every line for itself, every session's chain, and what the lines say of each other.
+ * Verifies a log: every line for itself, every session's chain, what the lines say of each other, and what was sealed.
  *
- * Stands on docs/format.md, sections 4 to 7. The log and its keys go in; findings, counts and the root of each
- * file's tree come out. Nothing of a network is imported here: proof must not need the system that is proved.
+ * Stands on docs/format.md, sections 4 to 8. The log, its keys and checkpoints kept elsewhere go in; findings, counts and
+ * a verdict come out. Nothing of a network is imported here: proof must not need the system that is proved.
  */
-import { stat } from 'node:fs/promises';
+import { closeSync, existsSync, fstatSync, openSync, statSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { type Sha256Hex, sha256Hex, zeroHash } from '../base/encoding.ts';
+import { messageOf, SwarmError } from '../base/errors.ts';
 import type { PublicKey } from '../identity/key.ts';
-import type { Keyring } from '../identity/keyring.ts';
-import { logFiles } from '../log/files.ts';
-import { type LogLine, type Position, readLines } from '../log/reader.ts';
-import { CompactTree } from '../merkle/tree.ts';
-import { leafOfLine } from '../record/entry.ts';
-import { type Verified, verifyRecord } from '../record/line.ts';
-import { receivedContradicts } from '../record/received.ts';
-import type { SignedRecord } from '../record/signed.ts';
-import { isVersion1, verifyVersion1 } from '../record/version1.ts';
-import type { Counts, Fault, Finding } from './finding.ts';
-import { LeafSet } from './leaf-set.ts';
+import { type Keyring, printKeyring } from '../identity/keyring.ts';
+import { closedSegments, fileOfInode, logFiles, treeFolderOf } from '../log/files.ts';
+import { whileUnlocked } from '../log/lock.ts';
+import { Tlog } from '../log/tlog.ts';
+import type { TileTree } from '../merkle/tile-tree.ts';
+import { type Anchor, Anchors, Openers, wholeOf } from './anchors.ts';
+import { Examiners } from './examiners.ts';
+import type { Counts, Finding, FindingCode } from './finding.ts';
+import { HashSet } from './hash-set.ts';
+import { emptyTally, type FileAtHand, History, type ToFind } from './history.ts';
+import { type KnownFile, knownLeaves, knownOf, treeOf } from './resume.ts';
+import { type Fork, SealedFile } from './sealed-file.ts';
 import { Sessions } from './sessions.ts';
+import { readState, type VerifyState, writeState } from './state.ts';
 import { Trust } from './trust.ts';
+import { Unresolved } from './unresolved.ts';
+import { type Verdict, verdictOn } from './verdict.ts';
 
 export interface VerifyOptions {
   /** Whose keys count, and for what. @default none: any key counts */
   readonly keyring?: Keyring;
   /** Take a withheld payload for a finding. @default false */
   readonly requirePayloads?: boolean;
+  /** Checkpoints that were kept elsewhere, to hold the log against. @default none */
+  readonly anchors?: Iterable<Anchor>;
+  /** Check hashes and checkpoints alone: no signatures, no chains, nothing of the keyring but its checkpoint keys. @default false */
+  readonly quick?: boolean;
+  /** A file that remembers what was verified, so that the next run reads only what is new. @default none: all is read */
+  readonly state?: string;
+  /** How many findings are listed; what is beyond is counted. @default 10000 */
+  readonly findingLimit?: number;
+  /** How many threads work on a large log. @default as many as there are cores */
+  readonly jobs?: number;
   /** Called now and then with how far verification has come. */
   readonly onProgress?: (progress: { readonly bytes: number; readonly totalBytes: number }) => void;
 }
@@ -36,217 +52,409 @@ export interface FileTree {
   readonly size: number;
   /** 64 lowercase hex digits. */
   readonly root: Sha256Hex;
+  /** The size that its own checkpoint agrees with; 0 where it has none. */
+  readonly sealed: number;
 }
 
 export interface LogReport {
+  readonly verdict: Verdict;
+  /**
+   * Up to which record, counted from 1 over all files, a checkpoint shows that none is missing: one that was kept
+   * elsewhere if the verdict is ANCHORED, else the one beside the log. Never past the first line with a finding.
+   */
+  readonly completeTo: number;
+  /** Lines that are not blank. */
+  readonly records: number;
   /** Records without a finding. */
   readonly verified: number;
   /** Lines with at least one finding. */
   readonly bad: number;
-  /** In the order of the lines. */
+  /** In the order of the lines, up to the limit; those of whole files last. */
   readonly findings: readonly Finding[];
+  /** How many findings there are of each code, listed or not. */
+  readonly findingCounts: ReadonlyMap<FindingCode, number>;
   readonly counted: Counts;
   readonly trees: readonly FileTree[];
+  /** Checkpoints from elsewhere: that agree with the log, of nobody who counts, of other logs. */
+  readonly anchors: { readonly matched: number; readonly ignored: number; readonly otherLogs: number };
+  /** Evidence where the verdict is FORKED. */
+  readonly forks: readonly Fork[];
   /** Every key that signed a record, with the number of its records that verified. */
   readonly signers: ReadonlyMap<PublicKey, number>;
+  /** Whether signatures were left unchecked. */
+  readonly quick: boolean;
+  /** Of a run with a state: how many records were taken as verified before, or why none were. */
+  readonly resumed: { readonly records: number; readonly reason?: string } | undefined;
 }
 
-/** Verifies the log at `path`, all its segments; throws `LOG_OPEN` where it cannot be read. */
+/**
+ * Verifies the log at `path`, all its segments. Throws `LOG_OPEN` where it cannot be read, `STATE_INVALID`, and `USAGE`
+ * for a state together with `quick`.
+ */
 export async function verifyLog(path: string, options: VerifyOptions = {}): Promise<LogReport> {
-  const sizes = await Promise.all(logFiles(path).map(async (file) => (await stat(file)).size));
-  const totalBytes = sizes.reduce((sum, size) => sum + size, 0);
-  const verification = new Verification(options);
-  let bytes = 0;
-  for await (const lines of readLines(path)) {
-    for (const line of lines) {
-      verification.take(line);
-      bytes += line.bytes.length + 1;
-    }
-    options.onProgress?.({ bytes, totalBytes });
+  if (options.quick === true && options.state !== undefined) {
+    throw new SwarmError('USAGE', 'a quick verification checks too little to be remembered in a state');
   }
-  return verification.report();
-}
-
-/** A file while its lines go by. */
-interface FileState {
-  readonly file: string;
-  readonly tree: CompactTree;
-  /** The leaf of the last line of the segment before; where none is here, what the file's first line says it is. */
-  continues: Sha256Hex | undefined;
-  /** Leaves of this file's earlier lines. */
-  readonly leaves: LeafSet;
-  firstLeaf: Sha256Hex | undefined;
-  lastLeaf: Sha256Hex;
+  using unresolved = new Unresolved();
+  const verification = new Verification(path, options, unresolved);
+  return await verification.run();
 }
 
 class Verification {
+  readonly #path: string;
   readonly #options: VerifyOptions;
   readonly #trust: Trust | undefined;
-  readonly #sessions = new Sessions();
-  readonly #leaves = new LeafSet();
-  /** Causes that no line before them had for its leaf. */
-  readonly #awaited: Sha256Hex[] = [];
-  readonly #findings: Finding[] = [];
-  /** Malformed lines, which a later LOG.RECOVER may name by the SHA-256 of their bytes. */
-  readonly #torn = new Map<Sha256Hex, Finding[]>();
-  readonly #signers = new Map<PublicKey, number>();
+  readonly #openers: Openers;
+  readonly #anchors: Anchors;
+  readonly #unresolved: Unresolved;
+  readonly #terms: Sha256Hex;
   readonly #trees: FileTree[] = [];
-  readonly #counted = { withheld: 0, recovered: 0, continues: 0, version1: 0 };
-  #file: FileState | undefined;
-  #verified = 0;
-  #seenVersion2 = false;
+  readonly #forks: Fork[] = [];
+  readonly #files: VerifyState['files'] = [];
+  #unresolvedBefore = 0;
+  #matched = 0;
+  #anchoredTo = 0;
+  #sealedTo = 0;
+  /** Lines of the files before. */
+  #base = 0;
+  #bytes = 0;
+  #totalBytes = 0;
 
-  constructor(options: VerifyOptions) {
+  constructor(path: string, options: VerifyOptions, unresolved: Unresolved) {
+    this.#path = path;
     this.#options = options;
     this.#trust = options.keyring && new Trust(options.keyring);
+    this.#openers = new Openers(options.keyring);
+    this.#anchors = new Anchors(options.anchors ?? [], this.#openers);
+    this.#unresolved = unresolved;
+    const keyring = options.keyring === undefined ? 'none' : printKeyring(options.keyring);
+    this.#terms = sha256Hex(`${options.requirePayloads === true} ${keyring}`);
   }
 
-  take({ at, bytes, terminated }: LogLine): void {
-    const file = this.#fileOf(at);
-    if (!terminated) {
-      const detail = `the log ends with ${bytes.length} bytes that no line feed closes: torn, or cut off`;
-      this.#findings.push({ code: 'unterminated', at, detail });
-      return;
-    }
-    const verdict = isVersion1(bytes) ? undefined : verifyRecord(bytes);
-    const leaf = verdict?.record?.leaf ?? leafOfLine(bytes);
-    file.firstLeaf ??= leaf;
-    this.#trust?.advance({ leaf, index: file.tree.size, firstLeaf: file.firstLeaf });
-    const faults =
-      verdict === undefined ? this.#checkVersion1(bytes) : this.#checkVersion2(verdict, bytes, at);
-    this.#findings.push(...faults.map(({ code, detail }) => ({ code, at, detail })));
-    file.leaves.add(leaf);
-    file.tree.append(Buffer.from(leaf, 'hex'));
-    file.lastLeaf = leaf;
-    this.#leaves.add(leaf);
-  }
-
-  report(): LogReport {
-    this.#closeFile();
-    const order = new Map(this.#trees.map(({ file }, index) => [file, index]));
-    const findings = [...this.#findings, ...[...this.#torn.values()].flat()].sort(
-      ({ at: a }, { at: b }) => (order.get(a.file) ?? 0) - (order.get(b.file) ?? 0) || a.line - b.line,
+  async run(): Promise<LogReport> {
+    const { quick = false, requirePayloads = false, jobs = availableParallelism() } = this.#options;
+    const files = logFiles(this.#path);
+    this.#totalBytes = files.reduce(
+      (sum, file) => sum + (statSync(file, { throwIfNoEntry: false })?.size ?? 0),
+      0,
     );
-    return {
-      verified: this.#verified,
-      bad: new Set(findings.map(({ at }) => `${at.line} ${at.file}`)).size,
-      findings,
-      counted: {
-        ...this.#counted,
-        unresolved: this.#awaited.filter((cause) => !this.#leaves.has(cause)).length,
-        flushCut: this.#sessions.countCutFlushes(),
-      },
-      trees: this.#trees,
-      signers: this.#signers,
-    };
+    const resumption = await this.#resume(files);
+    const history = this.#historyFrom(resumption.state);
+    for (const finding of this.#anchors.findings) history.find(finding);
+    const isNew = this.#totalBytes - (resumption.known.at(-1)?.bytes ?? 0);
+    await using examiners = new Examiners({ quick, requirePayloads }, isNew, jobs);
+    await this.#readFiles(history, examiners, resumption.known);
+    await this.#findEarlier(history, resumption.known);
+    history.end();
+    return await this.#report(history, resumption);
   }
 
-  #fileOf({ file }: Position): FileState {
-    if (this.#file?.file === file) return this.#file;
-    const continues = this.#file?.lastLeaf;
-    this.#closeFile();
-    this.#file = {
+  async #resume(
+    files: readonly string[],
+  ): Promise<{ known: readonly KnownFile[]; state: VerifyState | undefined; reason?: string }> {
+    const path = this.#options.state;
+    const state = path === undefined ? undefined : await readState(path);
+    if (path === undefined || state === undefined) return { known: [], state: undefined };
+    if (state.terms !== this.#terms) {
+      return {
+        known: [],
+        state: undefined,
+        reason: 'the keyring or what is demanded is another one than before',
+      };
+    }
+    const found = await knownOf(files, state);
+    if ('reason' in found) return { known: [], state: undefined, reason: found.reason };
+    return { known: found.known, state };
+  }
+
+  #historyFrom(state: VerifyState | undefined): History {
+    const parts = {
+      trust: this.#trust,
+      findingLimit: this.#options.findingLimit ?? 10_000,
+      unresolved: this.#unresolved,
+    };
+    if (state === undefined) {
+      return new History({ ...parts, sessions: new Sessions(), tally: emptyTally(), signers: new Map() });
+    }
+    this.#unresolvedBefore = state.unresolved;
+    const { current, ended, cut } = state.sessions;
+    const sessions = new Sessions(
+      HashSet.fromBytes(Buffer.from(ended.kept, 'base64'), Buffer.from(ended.secret, 'base64')),
+      current.map(({ session, tsNs, leaf, swarm, ...rest }) => [
+        session,
+        { ...rest, swarm, leaf: leaf as Sha256Hex, tsNs: BigInt(tsNs) },
+      ]),
+      cut,
+    );
+    const tally = { ...emptyTally(), ...state.tally };
+    return new History({
+      ...parts,
+      sessions,
+      tally,
+      signers: new Map(state.signers as [PublicKey, number][]),
+    });
+  }
+
+  /** Reads the files in their order, the known ones from where they are known to. */
+  async #readFiles(history: History, examiners: Examiners, known: readonly KnownFile[]): Promise<void> {
+    const done = new Set<bigint>();
+    let before: FileAtHand | undefined;
+    for (let ordinal = 0, isLast = false; !isLast; ordinal += 1) {
+      const opened = openNext(this.#path, done);
+      isLast = opened.file === (existsSync(this.#path) ? this.#path : closedSegments(this.#path).at(-1));
+      done.add(opened.inode);
+      try {
+        if (before !== undefined && known[ordinal] === undefined) history.sessions.endFile();
+        before = await this.#readFile(history, examiners, {
+          ...opened,
+          ordinal,
+          before,
+          known: known[ordinal],
+        });
+      } catch (cause) {
+        if (cause instanceof SwarmError) throw cause;
+        throw new SwarmError('LOG_OPEN', `cannot read ${opened.file}: ${messageOf(cause)}`, { cause });
+      } finally {
+        closeSync(opened.fd);
+      }
+    }
+  }
+
+  async #readFile(
+    history: History,
+    examiners: Examiners,
+    { file, fd, inode, ordinal, before, known }: FileToRead,
+  ): Promise<FileAtHand> {
+    const locate = (): string => treeFolderOf(fileOfInode(this.#path, inode) ?? file);
+    const beside = await new Tlog(locate()).readCheckpoint(); // before the lines: they are at least as many
+    const isGrowing = file === this.#path;
+    const atHand: FileAtHand = {
       file,
-      continues,
-      tree: new CompactTree(),
-      leaves: new LeafSet(),
+      ordinal,
+      sealed: undefined,
       firstLeaf: undefined,
-      lastLeaf: continues ?? zeroHash,
+      continues: before?.lastLeaf,
+      leaves: new HashSet(),
+      lastLeaf: known?.lastLeaf ?? before?.lastLeaf ?? zeroHash,
+      lines: known?.size ?? 0,
+      toFind: known && [],
     };
-    return this.#file;
+    const begin = (firstLeaf: Sha256Hex, tree?: TileTree): void => {
+      atHand.firstLeaf = firstLeaf;
+      atHand.sealed = new SealedFile(
+        { locate, ordinal, firstLeaf, beside },
+        this.#openers,
+        this.#anchors,
+        tree,
+      );
+    };
+    if (known !== undefined) {
+      begin(known.firstLeaf, await treeOf(known));
+      await atHand.sealed?.compareEarlier(known.read, known.size);
+      if (this.#trust?.isWaiting === true) await this.#passRevocations(this.#trust, ordinal, known);
+    }
+    let line = 1 + (known?.lines ?? 0);
+    let from = known?.bytes ?? 0;
+    this.#bytes += from;
+    for (let openAt: number | undefined = from; openAt !== undefined; ) {
+      from = openAt;
+      openAt = undefined;
+      const size = fstatSync(fd).size;
+      for await (const batch of examiners.examine(fd, from, size)) {
+        history.take(batch, atHand, line, begin);
+        await atHand.sealed?.compareTiles();
+        line += batch.lines;
+        openAt ??= batch.openAt;
+        this.#bytes += batch.bytes;
+        this.#options.onProgress?.({
+          bytes: Math.min(this.#bytes, this.#totalBytes),
+          totalBytes: this.#totalBytes,
+        });
+      }
+      from = openAt ?? size;
+      // A tail without LF may be a write in progress: it is torn only if nobody holds the lock and nothing follows.
+      const isTorn =
+        openAt !== undefined &&
+        (!isGrowing || (await whileUnlocked(this.#path, () => fstatSync(fd).size === size)));
+      if (openAt !== undefined && isTorn) {
+        const detail = `the log ends with ${size - openAt} bytes that no line feed closes: torn, or cut off`;
+        history.findTail({ code: 'unterminated', at: { file, line, offset: openAt }, detail });
+        break;
+      }
+    }
+    this.#closeFile(history, atHand, { bytes: from, lines: line - 1 }, known);
+    return atHand;
   }
 
-  #closeFile(): void {
-    if (this.#file === undefined) return;
-    const { file, tree } = this.#file;
-    this.#trees.push({ file, size: tree.size, root: tree.root().toString('hex') as Sha256Hex });
+  #closeFile(
+    history: History,
+    atHand: FileAtHand,
+    { bytes, lines }: { readonly bytes: number; readonly lines: number },
+    known: KnownFile | undefined,
+  ): void {
+    const { file, sealed, firstLeaf, lastLeaf } = atHand;
+    for (const toFind of atHand.toFind ?? []) this.#toFind.push({ ...toFind, known });
+    if (sealed === undefined || firstLeaf === undefined) return;
+    const { size } = sealed.tree;
+    const root = sealed.tree.root().toString('hex') as Sha256Hex;
+    const base = this.#base;
+    this.#base += size;
+    const { findings, forks, matched, ignored, anchoredTo, sealedTo } = sealed.report(this.#trust);
+    for (const finding of findings) history.find(finding);
+    this.#forks.push(...forks);
+    this.#matched += matched;
+    this.#anchors.ignored += ignored;
+    if (anchoredTo > 0) this.#anchoredTo = base + anchoredTo;
+    if (sealedTo > 0) this.#sealedTo = base + sealedTo;
+    this.#trees.push({ file, size, root, sealed: sealedTo });
+    this.#files.push({ firstLeaf, lastLeaf, bytes, lines, size, root });
   }
 
-  #checkVersion1(bytes: Buffer): Fault[] {
-    const verdict = verifyVersion1(bytes);
-    if (!verdict.ok) return [{ code: verdict.problem, detail: verdict.detail }];
-    this.#counted.version1 += 1;
-    const { signer } = verdict.record;
-    const faults = this.#trust?.faultsOfSigner(signer) ?? [];
-    if (this.#seenVersion2)
-      faults.push({ code: 'misplaced', detail: 'a version 1 record after one of version 2' });
-    return this.#credit(signer, faults);
+  /** Lets a revocation take effect in lines that are not read. */
+  async #passRevocations(trust: Trust, file: number, known: KnownFile): Promise<void> {
+    const { firstLeaf } = known;
+    let index = 0;
+    for await (const leaves of knownLeaves(known)) {
+      for (let at = 0; at < leaves.length; at += 32, index += 1) {
+        trust.advance({ leaf: leaves.toString('hex', at, at + 32) as Sha256Hex, file, index, firstLeaf });
+      }
+    }
   }
 
-  #checkVersion2(verdict: Verified, bytes: Buffer, at: Position): Fault[] {
-    if (!verdict.ok && verdict.problem === 'malformed') {
-      const hash = sha256Hex(bytes);
-      const same = this.#torn.get(hash) ?? [];
-      this.#torn.set(hash, [...same, { code: 'malformed', at, detail: verdict.detail }]);
-      return [];
+  readonly #toFind: (ToFind & { readonly known: KnownFile | undefined })[] = [];
+
+  /** Looks among the lines that were not read for what new ones name. */
+  async #findEarlier(history: History, known: readonly KnownFile[]): Promise<void> {
+    if (known.length === 0) return;
+    const missing = new Set(this.#toFind);
+    const isAsked = this.#unresolved.hasQuestions;
+    if (missing.size === 0 && !isAsked) return;
+    for (const file of known) {
+      const wanted = [...missing].filter((toFind) => toFind.known === file);
+      for await (const leaves of knownLeaves(file)) {
+        if (isAsked) for (let at = 0; at < leaves.length; at += 32) this.#unresolved.give(leaves, at);
+        for (const toFind of wanted) {
+          const at = leaves.indexOf(Buffer.from(toFind.prev, 'hex'));
+          if (at !== -1 && at % 32 === 0) missing.delete(toFind);
+        }
+      }
     }
-    if (!verdict.ok && verdict.problem !== 'payload-mismatch') {
-      return [{ code: verdict.problem, detail: verdict.detail }];
-    }
-    const { record } = verdict;
-    const { header, leaf } = record;
-    this.#seenVersion2 = true;
-    const faults: Fault[] = verdict.ok ? [] : [{ code: verdict.problem, detail: verdict.detail }];
-    if (record.payload === undefined) {
-      this.#counted.withheld += 1;
-      if (this.#options.requirePayloads)
-        faults.push({ code: 'payload-withheld', detail: 'the payload is not in the log' });
-    }
-    const chainFault = this.#sessions.advance(record, at.file);
-    if (chainFault !== undefined) faults.push(chainFault);
-    else if (header.seq === 0) faults.push(...this.#checkBeginning(header.prev, leaf));
-    const contradiction = receivedContradicts(record);
-    if (contradiction !== undefined) faults.push({ code: 'cause-mismatch', detail: contradiction });
-    if (header.cause !== undefined && !this.#leaves.has(header.cause))
-      this.#awaited.push(copyOf(header.cause));
-    if (this.#trust !== undefined) {
-      faults.push(...this.#trust.faultsOfSigner(header.signer), ...this.#trust.faultsOfRecord(record));
-    }
-    if (header.kind === 'LOG.RECOVER' && faults.length === 0) this.#recover(record);
-    return this.#credit(header.signer, faults);
+    for (const toFind of missing) history.isNotFound(toFind);
   }
 
-  /** What a session's first record names as the one before it: zeros, an earlier line, or the segment before. */
-  #checkBeginning(prev: Sha256Hex, leaf: Sha256Hex): Fault[] {
-    const file = this.#file;
-    if (file === undefined) return [];
-    const isFirstLine = file.tree.size === 0;
-    if (isFirstLine && file.continues !== undefined) {
-      if (prev === file.continues) return [];
-      const detail = `the file continues ${prev}, but the segment before it ends with ${file.continues}`;
-      return [{ code: 'segment-missing', detail }];
+  async #report(
+    history: History,
+    { known, reason }: { readonly known: readonly KnownFile[]; readonly reason?: string },
+  ): Promise<LogReport> {
+    let otherLogs = 0;
+    for (const head of this.#anchors.left()) {
+      if (head.required) {
+        const detail = `it is of log ${head.checkpoint.origin}, of which no file is here`;
+        history.find({ code: 'log-missing', at: wholeOf(head.source), detail });
+      } else otherLogs += 1;
     }
-    if (prev === zeroHash || prev === file.continues || file.leaves.has(prev)) return [];
-    if (isFirstLine) {
-      this.#counted.continues += 1;
-      file.continues = prev; // other sessions, too, may have been opened before this first line was written
-      return [];
-    }
-    return [
-      {
-        code: 'prev-unknown',
-        detail: `the session that begins with ${leaf} names ${prev}, which is no line before it`,
+    const { tally, findings, findingCounts, signers } = history;
+    const verdict = verdictOn(new Set(findingCounts.keys()), this.#matched);
+    const counted = { ...history.counted, unresolved: history.counted.unresolved + this.#unresolvedBefore };
+    const order = new Map(this.#trees.map(({ file }, index) => [file, index]));
+    const placeOf = ({ at }: Finding): number => (at.line === 0 ? order.size : (order.get(at.file) ?? 0));
+    const covered = verdict === 'ANCHORED' ? this.#anchoredTo : Math.max(this.#sealedTo, this.#anchoredTo);
+    const { state } = this.#options;
+    if (state !== undefined && findingCounts.size === 0)
+      await this.#remember(state, history, counted.unresolved);
+    return {
+      verdict,
+      completeTo: Math.min(covered, (tally.firstBad ?? Number.POSITIVE_INFINITY) - 1),
+      records: tally.records,
+      verified: tally.verified,
+      bad: tally.bad,
+      findings: findings.toSorted((a, b) => placeOf(a) - placeOf(b) || a.at.line - b.at.line),
+      findingCounts,
+      counted,
+      trees: this.#trees,
+      anchors: { matched: this.#matched, ignored: this.#anchors.ignored, otherLogs },
+      forks: this.#forks,
+      signers,
+      quick: this.#options.quick === true,
+      resumed:
+        state === undefined
+          ? undefined
+          : {
+              records: known.reduce((sum, { size }) => sum + size, 0),
+              ...(reason !== undefined && { reason }),
+            },
+    };
+  }
+
+  async #remember(path: string, { sessions, tally, signers }: History, unresolved: number): Promise<void> {
+    const { current, ended, cut } = sessions.state;
+    const { bad: _, firstBad: __, ...counts } = tally;
+    await writeState(path, {
+      version: 1,
+      terms: this.#terms,
+      files: this.#files,
+      sessions: {
+        current: current.map(([session, { swarm, tsNs, ...rest }]) => ({
+          session,
+          ...rest,
+          tsNs: String(tsNs),
+          ...(swarm !== undefined && { swarm }),
+        })),
+        ended: { secret: ended.secret.toString('base64'), kept: ended.toBytes().toString('base64') },
+        cut,
       },
-    ];
-  }
-
-  /** Takes the torn lines that a LOG.RECOVER names for what they are. */
-  #recover({ payload }: SignedRecord): void {
-    const hash = /^\{"bytes":\d+,"sha256":"([0-9a-f]{64})"\}$/.exec(
-      payload?.toString('latin1') ?? '',
-    )?.[1] as Sha256Hex;
-    this.#counted.recovered += this.#torn.get(hash)?.length ?? 0;
-    this.#torn.delete(hash);
-  }
-
-  #credit(signer: PublicKey, faults: Fault[]): Fault[] {
-    if (faults.length === 0) this.#verified += 1;
-    this.#signers.set(signer, (this.#signers.get(signer) ?? 0) + (faults.length === 0 ? 1 : 0));
-    return faults;
+      tally: counts,
+      unresolved,
+      signers: [...signers],
+    });
   }
 }
 
-/** Returns `hash` as a text of its own: what is cut out of a line keeps the whole line in memory. */
-function copyOf(hash: Sha256Hex): Sha256Hex {
-  return Buffer.from(hash, 'latin1').toString('latin1') as Sha256Hex;
+interface OpenFile {
+  readonly file: string;
+  readonly fd: number;
+  readonly inode: bigint;
+}
+
+interface FileToRead extends OpenFile {
+  readonly ordinal: number;
+  readonly before: FileAtHand | undefined;
+  readonly known: KnownFile | undefined;
+}
+
+/**
+ * Opens the oldest file of the log that is not yet done. Files are told apart by inode, since the growing one changes its
+ * name when it is closed; and it counts only if no other was closed before we had it open.
+ */
+function openNext(path: string, done: ReadonlySet<bigint>): OpenFile {
+  for (;;) {
+    for (const file of logFiles(path)) {
+      const opened = openToRead(file);
+      if (opened === undefined) continue; // closed meanwhile, under another name
+      const isNext =
+        !done.has(opened.inode) &&
+        (file !== path || closedSegments(path).every((closed) => done.has(inodeOf(closed))));
+      if (isNext) return opened;
+      closeSync(opened.fd);
+    }
+    // All that was there is done, but for the growing one, which was closed before it was opened: once more.
+  }
+}
+
+function openToRead(file: string): OpenFile | undefined {
+  let fd: number;
+  try {
+    fd = openSync(file, 'r');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new SwarmError('LOG_OPEN', `cannot read the log ${file}: ${messageOf(cause)}`, { cause });
+  }
+  const facts = fstatSync(fd, { bigint: true });
+  if (facts.isFile()) return { file, fd, inode: facts.ino };
+  closeSync(fd);
+  throw new SwarmError('LOG_OPEN', `cannot read the log ${file}: it is not a file`);
+}
+
+function inodeOf(file: string): bigint {
+  return statSync(file, { bigint: true }).ino;
 }

@@ -58,7 +58,7 @@ Examples:
       tellOfKeys(keys, report, out);
       if (json === true) out.json(reportAsJson(settings.log, report, keys));
       else printReport(report, out);
-      if (report.bad > 0) return end('findings');
+      if (report.findingCounts.size > 0) return end('findings');
       out.note(
         'Records cut off at the end of a session would not show, unless something later names them, or a checkpoint kept elsewhere.',
       );

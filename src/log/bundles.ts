@@ -1,0 +1,50 @@
+/**
+ * Entry bundles beside the tiles: what the leaves of a sealed tree were made of, for clients that read logs that way.
+ *
+ * Only on request: the entries are in the log already, and a client of a log's tiles rarely needs them. Layout:
+ * C2SP tlog-tiles, `tile/entries/`. Written again, a bundle has the same bytes.
+ */
+import { open, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { printEntries } from '../merkle/bundle.ts';
+import { type Bundle, printBundlePath, tileWidth } from '../merkle/tile.ts';
+import { entryOfLine } from '../record/entry.ts';
+import { linesFrom } from './file-tree.ts';
+import { treeFolderOf } from './files.ts';
+import { Tlog } from './tlog.ts';
+
+/**
+ * Writes the bundles of the first `size` lines of `file` where they are not there yet, and returns how many it wrote.
+ * Throws the system's own errors.
+ */
+export async function writeBundles(file: string, size: number): Promise<number> {
+  const tlog = new Tlog(treeFolderOf(file));
+  const handle = await open(file, 'r');
+  let written = 0;
+  let index = 0;
+  let entries: Buffer[] = [];
+  try {
+    for await (const { line } of linesFrom(handle, 0)) {
+      if (line.length === 0) continue;
+      entries.push(entryOfLine(line));
+      const isLast = index * tileWidth + entries.length === size;
+      if (entries.length < tileWidth && !isLast) continue;
+      if (await writeOne(tlog, { index, width: entries.length }, entries)) written += 1;
+      if (isLast) break;
+      index += 1;
+      entries = [];
+    }
+  } finally {
+    await handle.close();
+  }
+  return written;
+}
+
+async function writeOne(tlog: Tlog, bundle: Bundle, entries: readonly Buffer[]): Promise<boolean> {
+  const path = printBundlePath(bundle);
+  const content = printEntries(entries);
+  const there = await readFile(join(tlog.folder, path)).catch(() => undefined);
+  if (there?.equals(content)) return false;
+  await tlog.write([{ path, content }]);
+  return true;
+}

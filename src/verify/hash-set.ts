@@ -1,0 +1,136 @@
+/**
+ * A set of hashes in little memory: 5 bytes a place, in tables that grow one at a time.
+ *
+ * A hash that was never added is taken for one that was with a chance of size / 2^48. Nobody can aim for that: what is
+ * kept of a hash is computed under a secret.
+ */
+import { randomBytes } from 'node:crypto';
+
+const tables = 256;
+const secretWords = 16;
+
+interface Table {
+  low: Uint32Array;
+  high: Uint8Array;
+  size: number;
+}
+
+export class HashSet {
+  readonly #secret: Uint32Array;
+  readonly #tables: Table[] = Array.from({ length: tables }, () => tableOf(16));
+  #table = 0;
+  #low = 0;
+  #high = 0;
+  size = 0;
+
+  /** An empty set, under `secret` if one is given, of 64 bytes. */
+  constructor(secret: Buffer = randomBytes(secretWords * 4)) {
+    this.#secret = Uint32Array.from({ length: secretWords }, (_, at) => secret.readUInt32LE(at * 4) | 1);
+  }
+
+  get secret(): Buffer {
+    const secret = Buffer.alloc(secretWords * 4);
+    for (const [at, word] of this.#secret.entries()) secret.writeUInt32LE(word, at * 4);
+    return secret;
+  }
+
+  /** Adds the hash, or whatever is 16 bytes at least and chosen by a hash or at random, that begins at `at` of `bytes`. */
+  add(bytes: Buffer, at = 0): void {
+    this.#mix(bytes, at);
+    this.#put();
+  }
+
+  has(bytes: Buffer, at = 0): boolean {
+    this.#mix(bytes, at);
+    const table = this.#tables[this.#table] as Table;
+    return table.low[slotOf(table, this.#low, this.#high)] !== 0;
+  }
+
+  /** Returns what is kept of the hashes, for `fromBytes` under the same secret. */
+  toBytes(): Buffer {
+    const bytes = Buffer.allocUnsafe(this.size * 6);
+    let at = 0;
+    for (const [index, { low, high }] of this.#tables.entries()) {
+      for (const [slot, word] of low.entries()) {
+        if (word === 0) continue;
+        at = bytes.writeUInt8(index, at);
+        at = bytes.writeUInt8(high[slot] ?? 0, at);
+        at = bytes.writeUInt32LE(word, at);
+      }
+    }
+    return bytes;
+  }
+
+  static fromBytes(bytes: Buffer, secret: Buffer): HashSet {
+    const set = new HashSet(secret);
+    for (let at = 0; at + 6 <= bytes.length; at += 6) {
+      set.#table = bytes.readUInt8(at);
+      set.#high = bytes.readUInt8(at + 1);
+      set.#low = bytes.readUInt32LE(at + 2);
+      set.#put();
+    }
+    return set;
+  }
+
+  /** Multiplies four words of the hash with the secret's, three times over: 48 bits. */
+  #mix(bytes: Buffer, at: number): void {
+    const a = bytes.readUInt32LE(at);
+    const b = bytes.readUInt32LE(at + 4);
+    const c = bytes.readUInt32LE(at + 8);
+    const d = bytes.readUInt32LE(at + 12);
+    this.#low = this.#sum(a, b, c, d, 0) || 1; // 0 marks a free place
+    const more = this.#sum(a, b, c, d, 5);
+    this.#table = more >>> 24;
+    this.#high = this.#sum(a, b, c, d, 10) >>> 24;
+  }
+
+  #sum(a: number, b: number, c: number, d: number, from: number): number {
+    const secret = this.#secret;
+    const sum =
+      Math.imul(a, secret[from] as number) +
+      Math.imul(b, secret[from + 1] as number) +
+      Math.imul(c, secret[from + 2] as number) +
+      Math.imul(d, secret[from + 3] as number);
+    const folded = Math.imul((sum | 0) ^ (sum >>> 15), secret[from + 4] as number);
+    return (folded ^ (folded >>> 13)) >>> 0;
+  }
+
+  #put(): void {
+    let table = this.#tables[this.#table] as Table;
+    if (table.size * 4 >= table.low.length * 3) {
+      table = grown(table);
+      this.#tables[this.#table] = table;
+    }
+    const slot = slotOf(table, this.#low, this.#high);
+    if (table.low[slot] !== 0) return;
+    table.low[slot] = this.#low;
+    table.high[slot] = this.#high;
+    table.size += 1;
+    this.size += 1;
+  }
+}
+
+function tableOf(places: number): Table {
+  return { low: new Uint32Array(places), high: new Uint8Array(places), size: 0 };
+}
+
+function grown(table: Table): Table {
+  const bigger = tableOf(table.low.length * 2);
+  bigger.size = table.size;
+  for (const [slot, low] of table.low.entries()) {
+    if (low === 0) continue;
+    const high = table.high[slot] as number;
+    const to = slotOf(bigger, low, high);
+    bigger.low[to] = low;
+    bigger.high[to] = high;
+  }
+  return bigger;
+}
+
+/** Returns the place that holds these bits, or the free one where they belong. */
+function slotOf({ low: lows, high: highs }: Table, low: number, high: number): number {
+  const mask = lows.length - 1;
+  let slot = low & mask;
+  while (lows[slot] !== 0 && (lows[slot] !== low || highs[slot] !== high)) slot = (slot + 1) & mask;
+  return slot;
+}

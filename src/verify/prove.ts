@@ -1,0 +1,197 @@
+/**
+ * Proof of one record, to hand to an auditor without the rest: the line, its place in the tree, and the checkpoint
+ * (docs/format.md, section 8; C2SP tlog-proof).
+ *
+ * Whoever checks it needs the keyring and nothing else. What is proved is what `checkRecordProof` says, no more: that
+ * the line is genuine and in the log that the checkpoint is of, at that place.
+ */
+import { open } from 'node:fs/promises';
+import { type Sha256Hex, zeroHash } from '../base/encoding.ts';
+import { messageOf, SwarmError } from '../base/errors.ts';
+import type { Keyring } from '../identity/keyring.ts';
+import { linesFrom } from '../log/file-tree.ts';
+import { logFiles, treeFolderOf } from '../log/files.ts';
+import { checkpointKeys, isOf } from '../log/last-seal.ts';
+import { Tlog } from '../log/tlog.ts';
+import { type Checkpoint, openCheckpoint, parseCheckpoint } from '../merkle/checkpoint.ts';
+import { parseNote } from '../merkle/note.ts';
+import { parseProof, printProof } from '../merkle/proof.ts';
+import { checkInclusion, proveInclusion } from '../merkle/prove.ts';
+import { readFromTiles } from '../merkle/tile-hashes.ts';
+import { leafOfLine } from '../record/entry.ts';
+import { parseLine, printLine, verifyRecord } from '../record/line.ts';
+import { receivedContradicts } from '../record/received.ts';
+import type { SignedRecord } from '../record/signed.ts';
+import type { Fault } from './finding.ts';
+import { spokenIn, Trust } from './trust.ts';
+
+/** Which record: by its leaf, its line of a file, or the number of its message in the stream. */
+export type RecordName =
+  | { readonly leaf: Sha256Hex }
+  | { readonly file: string; readonly line: number }
+  | { readonly streamSeq: number };
+
+/** A record's line and its place in its file's tree. */
+export interface FoundLine {
+  readonly file: string;
+  /** Counted from 1, blank lines included. */
+  readonly line: number;
+  /** Counted from 0, blank lines left out. */
+  readonly index: number;
+  readonly bytes: Buffer;
+  readonly leaf: Sha256Hex;
+  readonly firstLeaf: Sha256Hex;
+}
+
+/**
+ * Returns the line that `name` names in the log at `path`, or `undefined`. A message that was delivered more than once
+ * is the first delivery. Throws `LOG_OPEN`.
+ */
+export async function findLine(path: string, name: RecordName): Promise<FoundLine | undefined> {
+  for (const file of 'file' in name ? [name.file] : logFiles(path)) {
+    const found = await findInFile(file, name);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+async function findInFile(file: string, name: RecordName): Promise<FoundLine | undefined> {
+  const handle = await open(file, 'r').catch((cause: unknown) => {
+    throw new SwarmError('LOG_OPEN', `cannot read ${file}: ${messageOf(cause)}`, { cause });
+  });
+  try {
+    let firstLeaf: Sha256Hex | undefined;
+    let line = 0;
+    let index = -1;
+    for await (const { line: bytes } of linesFrom(handle, 0)) {
+      line += 1;
+      if (bytes.length === 0) continue;
+      index += 1;
+      firstLeaf ??= leafOfLine(bytes);
+      if (!isNamed(bytes, line, name)) continue;
+      return { file, line, index, bytes, leaf: leafOfLine(bytes), firstLeaf };
+    }
+  } finally {
+    await handle.close();
+  }
+  return undefined;
+}
+
+function isNamed(bytes: Buffer, line: number, name: RecordName): boolean {
+  if ('line' in name) return line === name.line;
+  if ('leaf' in name) return leafOfLine(bytes) === name.leaf;
+  if (!bytes.includes(`","seq":${name.streamSeq},"consumer":"`)) return false;
+  return parseLine(bytes).record?.header.delivery?.seq === name.streamSeq;
+}
+
+export interface ProveOptions {
+  /** Leave the payload out: that something was said is proved, not what. @default false */
+  readonly withholdPayload?: boolean;
+}
+
+/**
+ * Returns the proof of a line as the text of a `.tlog-proof`. Throws `NOT_SEALED` where no checkpoint has it yet, and
+ * `PROOF_FAILED` where log, tiles and checkpoint contradict each other, or a payload cannot be left out.
+ */
+export async function proveLine(found: FoundLine, options: ProveOptions = {}): Promise<string> {
+  const tlog = new Tlog(treeFolderOf(found.file));
+  const text = await tlog.readCheckpoint();
+  const note = text === undefined ? undefined : parseNote(text);
+  const parsed = note?.ok ? parseCheckpoint(note.note.text) : undefined;
+  const where = `${found.file}:${found.line}`;
+  if (text === undefined) throw notSealed(where, 'no checkpoint is beside the log');
+  if (!parsed?.ok) throw failed(where, `the checkpoint in ${tlog.folder} is not one`);
+  const head = parsed.checkpoint;
+  if (!isOf(head, found.firstLeaf)) throw failed(where, `the checkpoint is of another log, ${head.origin}`);
+  if (found.index >= head.size) throw notSealed(where, `its last checkpoint has ${head.size} records`);
+  const path = await proveInclusion(
+    found.index,
+    head.size,
+    readFromTiles(head.size, (tile) => tlog.readTile(tile)),
+  ).catch((cause: unknown) => {
+    throw failed(where, `the tiles cannot be read: ${messageOf(cause)}`, cause);
+  });
+  if (!checkInclusion(path, Buffer.from(found.leaf, 'hex'), found.index, head)) {
+    throw failed(where, 'the line is not the one that was sealed there');
+  }
+  const extra = options.withholdPayload === true ? withoutPayload(found.bytes, where) : found.bytes;
+  return printProof({ extra, index: found.index, path, checkpoint: text });
+}
+
+function withoutPayload(bytes: Buffer, where: string): Buffer {
+  const parsed = parseLine(bytes);
+  if (!parsed.ok)
+    throw failed(where, `only a record of version 2 can do without its payload: ${parsed.detail}`);
+  return Buffer.from(printLine({ ...parsed.record, payload: undefined, payloadIsJson: false }));
+}
+
+function notSealed(where: string, what: string): SwarmError {
+  return new SwarmError('NOT_SEALED', `${where} is not sealed yet: ${what}; \`swarm seal\` seals the log`);
+}
+
+function failed(where: string, what: string, cause?: unknown): SwarmError {
+  return new SwarmError('PROOF_FAILED', `cannot prove ${where}: ${what}; \`swarm verify\` says more`, {
+    cause,
+  });
+}
+
+/** What a proof proves. */
+export interface ProofReport {
+  /** What is wrong; nothing if the record is proved. */
+  readonly faults: readonly Fault[];
+  /** The record, where the proof holds one. */
+  readonly record: SignedRecord | undefined;
+  readonly checkpoint: Checkpoint | undefined;
+  /** Counted from 0. */
+  readonly index: number | undefined;
+}
+
+/** Checks a proof's text against `keyring`, offline. What is wrong with it are values; it never throws. */
+export function checkRecordProof(text: string | Uint8Array, keyring: Keyring): ProofReport {
+  const parsed = parseProof(text);
+  if (!parsed.ok) return refused({ code: 'proof-malformed', detail: parsed.detail });
+  const { extra, index, path, checkpoint: note } = parsed.proof;
+  if (extra === undefined) return refused({ code: 'proof-malformed', detail: 'it does not hold the record' });
+  const opened = openCheckpoint(note, checkpointKeys(keyring));
+  if (!opened.ok) {
+    const code = opened.problem === 'unknown-key' ? 'checkpoint-unknown-key' : 'checkpoint-invalid';
+    return refused({ code, detail: opened.detail });
+  }
+  const { checkpoint } = opened;
+  const faults: Fault[] = [];
+  const leaf = leafOfLine(extra);
+  if (!checkInclusion(path, Buffer.from(leaf, 'hex'), index, checkpoint)) {
+    const detail = `the record is not number ${index} of the ${checkpoint.size} that the checkpoint is of`;
+    faults.push({ code: 'proof-mismatch', detail });
+  }
+  const verdict = verifyRecord(extra);
+  if (!verdict.ok) faults.push({ code: verdict.problem, detail: verdict.detail });
+  if (verdict.record !== undefined) {
+    const contradiction = receivedContradicts(verdict.record);
+    if (contradiction !== undefined) faults.push({ code: 'cause-mismatch', detail: contradiction });
+    faults.push(...trustFaults(verdict.record, { leaf, index, checkpoint }, keyring));
+  }
+  return { faults, record: verdict.record, checkpoint, index };
+}
+
+function refused(fault: Fault): ProofReport {
+  return { faults: [fault], record: undefined, checkpoint: undefined, index: undefined };
+}
+
+function trustFaults(
+  record: SignedRecord,
+  { leaf, index, checkpoint }: { leaf: Sha256Hex; index: number; checkpoint: Checkpoint },
+  keyring: Keyring,
+): Fault[] {
+  const { signer } = record.header;
+  const id = checkpoint.origin.slice(checkpoint.origin.lastIndexOf('/') + 1);
+  const trust = new Trust(keyring);
+  trust.advance({ leaf, index, firstLeaf: (id + zeroHash.slice(id.length)) as Sha256Hex });
+  const faults = [...trust.faultsOfSigner(signer), ...trust.faultsOfRecord(spokenIn(record))];
+  const revoked = keyring.find(signer)?.key.revoked;
+  if (revoked !== undefined && 'leaf' in revoked && revoked.leaf !== leaf) {
+    const detail = `key ${signer} was revoked from record ${revoked.leaf} on, and the proof does not show which came first`;
+    faults.push({ code: 'revoked-key', detail });
+  }
+  return faults;
+}

@@ -1,0 +1,73 @@
+/**
+ * The lines that begin in a range of a file, each examined by itself. Ranges can be taken in any order, by any thread:
+ * a line belongs to the range in which its first byte stands, however far it goes.
+ */
+import { readSync } from 'node:fs';
+import { type Batch, BatchWriter } from './batch.ts';
+import { type ExamineOptions, examineLine } from './examine.ts';
+
+export interface Range {
+  /** The file, open for reading in this process. */
+  readonly fd: number;
+  readonly start: number;
+  readonly end: number;
+  /** How much of the file counts; what is written behind it does not. */
+  readonly fileEnd: number;
+}
+
+const LF = 0x0a;
+const chunkBytes = 1 << 20;
+
+/** Examines the lines that begin in `range`. Throws the system's own errors. */
+export function examineRange({ fd, start, end, fileEnd }: Range, options: ExamineOptions): Batch {
+  const batch = new BatchWriter();
+  const first = start === 0 ? 0 : start - 1; // the byte before says whether a line begins at `start`
+  let bytes = readBytes(fd, first, end);
+  let at = 0;
+  if (start > 0) at = bytes.length === 0 ? 0 : bytes.indexOf(LF) + 1;
+  let lines = 0;
+  let openAt: number | undefined;
+  if (start > 0 && at === 0) return batch.end({ lines, bytes: end - start, openAt }); // no line begins here
+  while (first + at < end) {
+    let lf = bytes.indexOf(LF, at);
+    if (lf === -1) {
+      const rest = restOfLine(fd, first + bytes.length, fileEnd);
+      if (rest === undefined) {
+        openAt = first + at;
+        break;
+      }
+      bytes = Buffer.concat([bytes, rest]);
+      lf = bytes.length - 1;
+    }
+    if (lf > at) {
+      examineLine(bytes.subarray(at, lf), { line: lines, offset: first + at }, batch, options);
+    }
+    lines += 1;
+    at = lf + 1;
+  }
+  return batch.end({ lines, bytes: end - start, openAt });
+}
+
+/** Returns what follows `from` up to and with the next LF, or `undefined` if none comes before `fileEnd`. */
+function restOfLine(fd: number, from: number, fileEnd: number): Buffer | undefined {
+  const chunks: Buffer[] = [];
+  for (let at = from; at < fileEnd; ) {
+    const chunk = readBytes(fd, at, Math.min(fileEnd, at + chunkBytes));
+    const lf = chunk.indexOf(LF);
+    if (lf !== -1) return Buffer.concat([...chunks, chunk.subarray(0, lf + 1)]);
+    chunks.push(chunk);
+    at += chunk.length;
+  }
+  return undefined;
+}
+
+/** Reads the bytes from `start` to `end`, all of them. */
+export function readBytes(fd: number, start: number, end: number): Buffer {
+  const bytes = Buffer.allocUnsafe(Math.max(0, end - start));
+  for (let read = 0; read < bytes.length; ) {
+    const count = readSync(fd, bytes, read, bytes.length - read, start + read);
+    if (count === 0) throw new Error('the file became shorter while it was read');
+    read += count;
+  }
+  return bytes;
+}

@@ -1,0 +1,127 @@
+/**
+ * Goes on where an earlier verification ended: what it remembers, held against what is there now.
+ *
+ * That the old part is unchanged is seen in its tiles: the root that they lead to at the remembered size must be the one
+ * that was computed from the lines then, and the last line must still be that root's last leaf. The bytes of the old
+ * lines are not read. Where any of this cannot be seen, all is read, and the reason is told.
+ */
+import { statSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { parseSha256Hex, type Sha256Hex } from '../base/encoding.ts';
+import { linesFrom } from '../log/file-tree.ts';
+import { treeFolderOf } from '../log/files.ts';
+import { Tlog } from '../log/tlog.ts';
+import { parseCheckpoint } from '../merkle/checkpoint.ts';
+import { parseNote } from '../merkle/note.ts';
+import { type ReadHashes, treeRoot } from '../merkle/prove.ts';
+import { hashesAtLevel, type Tile, tileWidth } from '../merkle/tile.ts';
+import { type ReadTile, readFromTiles } from '../merkle/tile-hashes.ts';
+import { TileTree } from '../merkle/tile-tree.ts';
+import { hashBytes } from '../merkle/tree.ts';
+import { leafOfLine } from '../record/entry.ts';
+import type { VerifyState } from './state.ts';
+
+/** A file whose first lines were verified before. */
+export interface KnownFile {
+  readonly firstLeaf: Sha256Hex;
+  readonly lastLeaf: Sha256Hex;
+  readonly bytes: number;
+  readonly lines: number;
+  readonly size: number;
+  readonly root: Buffer;
+  readonly readTile: ReadTile;
+  readonly read: ReadHashes;
+}
+
+/** What of `files` was verified before, in their order; or why it must be read again. */
+export async function knownOf(
+  files: readonly string[],
+  state: VerifyState,
+): Promise<{ readonly known: readonly KnownFile[] } | { readonly reason: string }> {
+  const known: KnownFile[] = [];
+  for (const [index, remembered] of state.files.entries()) {
+    const file = files[index];
+    if (file === undefined) return { reason: 'a file that was verified before is gone' };
+    const isLast = index === state.files.length - 1;
+    const found = await look(file, remembered, isLast);
+    if (typeof found === 'string') return { reason: `${file} ${found}` };
+    known.push(found);
+  }
+  return { known };
+}
+
+async function look(
+  file: string,
+  remembered: VerifyState['files'][number],
+  isLast: boolean,
+): Promise<KnownFile | string> {
+  const { bytes, lines, size } = remembered;
+  const [firstLeaf, lastLeaf] = [parseSha256Hex(remembered.firstLeaf), parseSha256Hex(remembered.lastLeaf)];
+  const now = statSync(file).size;
+  if (now < bytes) return 'became shorter';
+  if (!isLast && now > bytes) return 'was closed when it was verified before, and grew';
+  const handle = await open(file, 'r');
+  try {
+    if (firstLeaf === undefined || (await firstLeafOf(handle)) !== firstLeaf) return 'has another first line';
+    if (lastLeaf === undefined || (await leafBefore(handle, bytes)) !== lastLeaf) {
+      return 'has another line where it ended when it was verified before';
+    }
+  } finally {
+    await handle.close();
+  }
+  const tlog = new Tlog(treeFolderOf(file));
+  const note = parseNote((await tlog.readCheckpoint()) ?? '');
+  const parsed = note.ok ? parseCheckpoint(note.note.text) : note;
+  const sealed = parsed.ok ? parsed.checkpoint.size : 0;
+  if (sealed < size) return 'is not sealed as far as it was verified before';
+  const root = Buffer.from(remembered.root, 'hex');
+  const readTile = tilesWithin(tlog, sealed);
+  const read = readFromTiles(sealed, readTile);
+  const isSame = await treeRoot(size, read).then(
+    (there) => there.equals(root),
+    () => false,
+  );
+  if (!isSame) return 'has tiles that are not over the lines that were verified before';
+  return { firstLeaf, lastLeaf, bytes, lines, size, root, readTile, read };
+}
+
+/** Returns a reader of tiles of smaller trees out of those of a tree of `size`. */
+function tilesWithin(tlog: Tlog, size: number): ReadTile {
+  return async (tile: Tile) => {
+    const width = Math.min(tileWidth, hashesAtLevel(tile.level, size) - tile.index * tileWidth);
+    return (await tlog.readTile({ ...tile, width })).subarray(0, tile.width * hashBytes);
+  };
+}
+
+/** Returns the tree that a known file's new lines go on from. */
+export async function treeOf({ size, readTile }: KnownFile): Promise<TileTree> {
+  return await TileTree.restore(size, readTile);
+}
+
+/** Yields the leaves of a known file, as its tiles have them: up to 256 at a time. */
+export async function* knownLeaves({ size, readTile }: KnownFile): AsyncGenerator<Buffer> {
+  for (let index = 0; index * tileWidth < size; index += 1) {
+    const width = Math.min(tileWidth, size - index * tileWidth);
+    yield await readTile({ level: 0, index, width });
+  }
+}
+
+async function firstLeafOf(handle: FileHandle): Promise<Sha256Hex | undefined> {
+  for await (const { line } of linesFrom(handle, 0)) if (line.length > 0) return leafOfLine(line);
+  return undefined;
+}
+
+/** Returns the leaf of the last line that is not blank before `end`, which must stand after an LF. */
+async function leafBefore(handle: FileHandle, end: number): Promise<Sha256Hex | undefined> {
+  for (let span = 64 * 1024; ; span *= 8) {
+    const start = Math.max(0, end - span);
+    const bytes = Buffer.alloc(end - start);
+    await handle.read(bytes, 0, bytes.length, start);
+    if (bytes.at(-1) !== 0x0a) return undefined;
+    let last = bytes.length;
+    while (last > 0 && bytes[last - 1] === 0x0a) last -= 1;
+    const lf = bytes.lastIndexOf(0x0a, last - 1);
+    if (last > 0 && (lf !== -1 || start === 0)) return leafOfLine(bytes.subarray(lf + 1, last));
+    if (start === 0) return undefined;
+  }
+}

@@ -1,0 +1,206 @@
+/**
+ * A file's lines as a tree, held against everything that was sealed of it: its tiles, the checkpoint beside it, and those
+ * kept elsewhere (docs/format.md, section 8).
+ */
+import { join } from 'node:path';
+import type { Sha256Hex } from '../base/encoding.ts';
+import { isOf } from '../log/last-seal.ts';
+import { Tlog, treeId } from '../log/tlog.ts';
+import { type ReadHashes, treeRoot } from '../merkle/prove.ts';
+import { hashesAtLevel, printTilePath, tileWidth } from '../merkle/tile.ts';
+import { type StoredTile, TileTree } from '../merkle/tile-tree.ts';
+import { hashBytes } from '../merkle/tree.ts';
+import { type Anchors, type Head, type Openers, wholeOf } from './anchors.ts';
+import type { Finding } from './finding.ts';
+import type { Trust } from './trust.ts';
+
+/** Two checkpoints of one log that contradict each other, or one that contradicts the log. */
+export interface Fork {
+  readonly origin: string;
+  /** The checkpoint that was kept elsewhere, or beside the log, and that the log contradicts. */
+  readonly theirs: string;
+  readonly source: string;
+  /** A checkpoint that the log, or somebody else, agrees with; `undefined` where there is none. */
+  readonly ours: string | undefined;
+}
+
+/** What became of a file's checkpoints. */
+export interface SealReport {
+  readonly findings: readonly Finding[];
+  readonly forks: readonly Fork[];
+  /** Checkpoints kept elsewhere that agree with the lines. */
+  readonly matched: number;
+  /** Checkpoints kept elsewhere whose key is revoked. */
+  readonly ignored: number;
+  /** The largest size that a checkpoint kept elsewhere, or else the one beside the file, agrees with. */
+  readonly anchoredTo: number;
+  readonly sealedTo: number;
+}
+
+/** A file and the checkpoint beside it. */
+export interface FileSealed {
+  /** Returns the folder of its tree: it moves when the segment is closed. */
+  readonly locate: () => string;
+  /** Which file of the log, from 0. */
+  readonly ordinal: number;
+  readonly firstLeaf: Sha256Hex;
+  /** The checkpoint in that folder. */
+  readonly beside: string | undefined;
+}
+
+export class SealedFile {
+  readonly tree: TileTree;
+  #tlog: Tlog;
+  readonly #locate: () => string;
+  readonly #ordinal: number;
+  readonly #findings: Finding[] = [];
+  readonly #heads: Head[];
+  readonly #own: Head | undefined;
+  /** The heads in order of size: the next one to come. */
+  #next = 0;
+  readonly #holds = new Set<Head>();
+  #toCompare: StoredTile[] = [];
+
+  /** `tree` is that of the lines that will not be appended, if there are any. */
+  constructor(file: FileSealed, openers: Openers, anchors: Anchors, tree: TileTree = new TileTree()) {
+    this.tree = tree;
+    this.#locate = file.locate;
+    this.#tlog = new Tlog(file.locate());
+    this.#ordinal = file.ordinal;
+    this.#own = file.beside === undefined ? undefined : this.#openOwn(file.beside, file.firstLeaf, openers);
+    this.#heads = anchors.take(treeId(file.firstLeaf));
+    if (this.#own !== undefined) this.#heads.push(this.#own);
+    this.#heads.sort((a, b) => a.checkpoint.size - b.checkpoint.size);
+    this.#reach();
+  }
+
+  #openOwn(text: string, firstLeaf: Sha256Hex, openers: Openers): Head | undefined {
+    const source = this.#tlog.checkpointPath;
+    const opened = openers.open({ text, source }, false);
+    if (opened.ok && isOf(opened.head.checkpoint, firstLeaf)) return opened.head;
+    this.#findings.push({
+      at: wholeOf(source),
+      ...(opened.ok
+        ? { code: 'checkpoint-invalid', detail: `it is of another log, ${opened.head.checkpoint.origin}` }
+        : { code: opened.code, detail: opened.detail }),
+    });
+    return undefined;
+  }
+
+  /** Takes the leaf of the next line, 32 bytes from `at` of `bytes` on. */
+  append(bytes: Buffer, at: number): void {
+    this.tree.append(bytes.subarray(at, at + hashBytes));
+    this.#reach();
+  }
+
+  /** Compares the tiles that are whole by now with those in the tree's folder. */
+  async compareTiles(): Promise<void> {
+    const size = this.#own?.checkpoint.size ?? 0;
+    const taken = this.#toCompare;
+    this.#toCompare = [];
+    for (const stored of [
+      ...taken,
+      ...this.tree.takeTiles().filter(({ tile }) => tile.width === tileWidth),
+    ]) {
+      const { level, index, width } = stored.tile;
+      if (index * tileWidth + width <= hashesAtLevel(level, size)) await this.#compare(stored);
+    }
+  }
+
+  async #compare(stored: StoredTile): Promise<void> {
+    const { tile, bytes } = stored;
+    const there = await this.#tlog.readTile(tile).catch((cause: NodeJS.ErrnoException) => {
+      if (cause.code === 'ENOENT') return undefined;
+      throw cause;
+    });
+    if (there?.equals(bytes)) return;
+    const folder = this.#locate();
+    if (folder !== this.#tlog.folder) {
+      this.#tlog = new Tlog(folder); // the segment was closed meanwhile
+      return await this.#compare(stored);
+    }
+    const at = wholeOf(join(folder, printTilePath(tile)));
+    this.#findings.push(
+      there === undefined
+        ? { code: 'tile-missing', at, detail: 'the checkpoint needs it, and it is not there' }
+        : { code: 'tile-mismatch', at, detail: "it is not the tile over the log's lines" },
+    );
+  }
+
+  /** Compares the roots of checkpoints that are of fewer lines than the tree began with, by the tiles that `read` reads. */
+  async compareEarlier(read: ReadHashes, size: number): Promise<void> {
+    for (const head of this.#heads) {
+      const { checkpoint } = head;
+      if (checkpoint.size < size && checkpoint.root.equals(await treeRoot(checkpoint.size, read)))
+        this.#holds.add(head);
+    }
+  }
+
+  /** Compares the root where a checkpoint is of so many lines as there are by now. */
+  #reach(): void {
+    for (let head = this.#heads[this.#next]; head !== undefined; head = this.#heads[this.#next]) {
+      if (head.checkpoint.size > this.tree.size) return;
+      if (head.checkpoint.size === this.tree.size && head.checkpoint.root.equals(this.tree.root())) {
+        this.#holds.add(head);
+      }
+      // The partial tiles of the sealed tree are there now, and grow away with the next line.
+      if (head === this.#own) this.#toCompare.push(...this.tree.takeTiles());
+      this.#next += 1;
+    }
+  }
+
+  /** Says what became of the checkpoints, once all lines were appended and the tiles compared. */
+  report(trust: Trust | undefined): SealReport {
+    const findings = this.#findings;
+    const forks: Fork[] = [];
+    const counts = { matched: 0, ignored: 0, anchoredTo: 0, sealedTo: 0 };
+    const valid = this.#heads.filter((head) => {
+      if (!this.#isRevoked(head, trust)) return true;
+      if (head.isAnchor && !head.required) counts.ignored += 1;
+      else
+        findings.push({
+          code: 'checkpoint-revoked-key',
+          at: wholeOf(head.source),
+          detail: 'its key was revoked before its last record',
+        });
+      return false;
+    });
+    const ours = valid.findLast((head) => this.#holds.has(head));
+    for (const [index, head] of valid.entries()) {
+      const { size, origin, root } = head.checkpoint;
+      const at = wholeOf(head.source);
+      if (this.#holds.has(head)) {
+        if (head.isAnchor) {
+          counts.matched += 1;
+          counts.anchoredTo = Math.max(counts.anchoredTo, size);
+        } else counts.sealedTo = Math.max(counts.sealedTo, size);
+        continue;
+      }
+      const twin = valid[index - 1]?.checkpoint;
+      const contradictsTwin = twin?.size === size && !twin.root.equals(root);
+      if (size > this.tree.size) {
+        const detail = `it is of ${size} records, and only ${this.tree.size} are here`;
+        findings.push({ code: 'truncated', at, detail });
+        if (!contradictsTwin) continue;
+      }
+      const detail = contradictsTwin
+        ? `another checkpoint of ${size} records has another root`
+        : `the first ${size} records here are not those that it is of`;
+      findings.push({ code: 'forked', at, detail });
+      const other = contradictsTwin ? valid[index - 1] : ours;
+      forks.push({ origin, theirs: head.text, source: head.source, ours: other?.text });
+    }
+    return { findings, forks, ...counts };
+  }
+
+  #isRevoked({ signers, checkpoint }: Head, trust: Trust | undefined): boolean {
+    return (
+      signers.length > 0 &&
+      signers.every((signer) => {
+        const reached = trust?.revokedAt(signer);
+        if (reached === undefined || reached.file > this.#ordinal) return false;
+        return reached.file < this.#ordinal || reached.index < checkpoint.size;
+      })
+    );
+  }
+}

@@ -1,0 +1,88 @@
+/**
+ * What a verification remembers, so that the next one reads only what is new.
+ *
+ * It is the verifier's own file, mode 0600: who can write to it can make a log look verified that never was. It is
+ * kept only of a log without findings, and counts only for the same keyring and the same demands.
+ */
+import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
+import { writeFileDurably } from '../base/durable.ts';
+import { messageOf, SwarmError } from '../base/errors.ts';
+
+const hash = z.string().regex(/^[0-9a-f]{64}$/);
+const count = z.int().min(0);
+
+const stateSchema = z.strictObject({
+  version: z.literal(1),
+  /** What the verification demanded: the keyring's content, and options. */
+  terms: hash,
+  files: z.array(
+    z.strictObject({
+      firstLeaf: hash,
+      lastLeaf: hash,
+      /** Bytes that were read, up to and with an LF. */
+      bytes: count,
+      /** Lines, blank ones included. */
+      lines: count,
+      /** Leaves of its tree. */
+      size: count,
+      root: hash,
+    }),
+  ),
+  sessions: z.strictObject({
+    current: z.array(
+      z.strictObject({
+        session: z.string().regex(/^[0-9a-f]{32}$/),
+        signer: z.string(),
+        swarm: z.string().optional(),
+        seq: count,
+        leaf: hash,
+        tsNs: z.string().regex(/^[0-9]{1,19}$/),
+        flushEnded: z.boolean(),
+      }),
+    ),
+    ended: z.strictObject({ secret: z.base64(), kept: z.base64() }),
+    cut: count,
+  }),
+  tally: z.strictObject({
+    records: count,
+    verified: count,
+    withheld: count,
+    recovered: count,
+    continues: count,
+    version1: count,
+    seenVersion2: z.boolean(),
+  }),
+  unresolved: count,
+  signers: z.array(z.tuple([z.string(), count])),
+});
+
+export type VerifyState = z.infer<typeof stateSchema>;
+
+/** Returns the state in the file at `path`, `undefined` if there is none; throws `STATE_INVALID`. */
+export async function readState(path: string): Promise<VerifyState | undefined> {
+  let content: unknown;
+  try {
+    content = JSON.parse(await readFile(path, 'utf8'));
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw invalid(path, messageOf(cause), cause);
+  }
+  const parsed = stateSchema.safeParse(content);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw invalid(path, `${issue?.path.join('.') || 'the file'}: ${issue?.message ?? 'not a state'}`);
+}
+
+/** Writes `state` to the file at `path`, in a folder that exists; throws the system's own errors. */
+export async function writeState(path: string, state: VerifyState): Promise<void> {
+  await writeFileDurably(path, `${JSON.stringify(state)}\n`, { mode: 0o600 });
+}
+
+function invalid(path: string, what: string, cause?: unknown): SwarmError {
+  return new SwarmError(
+    'STATE_INVALID',
+    `cannot read the state ${path}: ${what}; remove it, and the whole log is read again`,
+    { cause },
+  );
+}
