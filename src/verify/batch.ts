@@ -52,8 +52,12 @@ export interface Batch {
   readonly openAt: number | undefined;
 }
 
+/** Where entries are written, batch after batch: what is thrown away of one is not collected soon. */
+let space = Buffer.allocUnsafeSlow(8192 * entryBytes);
+
+/** Writes one batch at a time, from `begin` to `end`. */
 export class BatchWriter {
-  #entries = Buffer.allocUnsafe(256 * entryBytes);
+  #entries = space;
   #count = 0;
   readonly #texts: string[] = [''];
   readonly #numbers = new Map<string, number>([['', 0]]);
@@ -63,9 +67,9 @@ export class BatchWriter {
   begin(leaf: Sha256Hex, { line, offset }: { readonly line: number; readonly offset: number }): void {
     const start = this.#count * entryBytes;
     if (start === this.#entries.length) {
-      const bigger = Buffer.allocUnsafe(this.#entries.length * 2);
-      this.#entries.copy(bigger);
-      this.#entries = bigger;
+      space = Buffer.allocUnsafeSlow(this.#entries.length * 2);
+      this.#entries.copy(space);
+      this.#entries = space;
     }
     this.#entries.fill(0, start, start + entryBytes);
     this.#entries.write(leaf, start + at.leaf, 'hex');
@@ -126,7 +130,8 @@ export class BatchWriter {
   }
 
   end(range: Pick<Batch, 'lines' | 'bytes' | 'openAt'>): Batch {
-    const entries = this.#entries.subarray(0, this.#count * entryBytes);
+    const entries = Buffer.allocUnsafeSlow(this.#count * entryBytes);
+    this.#entries.copy(entries, 0, 0, entries.length);
     return { count: this.#count, entries, texts: this.#texts, faults: this.#faults, ...range };
   }
 

@@ -10,8 +10,10 @@ import type { Batch } from './batch.ts';
 import type { ExamineOptions } from './examine.ts';
 import { examineRange, type Range } from './range.ts';
 
-const rangeBytes = 4 << 20;
+const rangeBytes = 2 << 20;
 const smallRangeBytes = 1 << 20;
+/** What a thread makes of a range is short-lived: more room would only put off its collection. */
+const resourceLimits = { maxYoungGenerationSizeMb: 4 };
 /** Starting a thread costs as much as examining some megabytes. */
 const smallLogBytes = 16 << 20;
 
@@ -88,9 +90,9 @@ export class Examiners implements AsyncDisposable {
 
 function startWorker(workerData: ExamineOptions): Worker {
   if (import.meta.url.endsWith('.js'))
-    return new Worker(new URL('./worker.js', import.meta.url), { workerData });
+    return new Worker(new URL('./worker.js', import.meta.url), { workerData, resourceLimits });
   // From the sources, as tests run them: a thread does not take over what reads TypeScript in this one.
   const source = JSON.stringify(new URL('./worker.ts', import.meta.url).href);
   const start = `import('tsx/esm/api').then(({ register }) => (register(), import(${source})))`;
-  return new Worker(start, { eval: true, workerData });
+  return new Worker(start, { eval: true, workerData, resourceLimits });
 }

@@ -76,7 +76,7 @@ export class History {
   readonly unresolved: Unresolved;
   readonly signers: Map<PublicKey, number>;
   readonly findings: Finding[] = [];
-  readonly findingCounts = new Map<FindingCode, number>();
+  readonly findingCounts: Map<FindingCode, number> = new Map();
   readonly #trust: Trust | undefined;
   readonly #limit: number;
   readonly #torn = new Map<Sha256Hex, Torn>();

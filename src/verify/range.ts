@@ -22,7 +22,7 @@ const chunkBytes = 1 << 20;
 export function examineRange({ fd, start, end, fileEnd }: Range, options: ExamineOptions): Batch {
   const batch = new BatchWriter();
   const first = start === 0 ? 0 : start - 1; // the byte before says whether a line begins at `start`
-  let bytes = readBytes(fd, first, end);
+  let bytes = readInto(fd, first, end);
   let at = 0;
   if (start > 0) at = bytes.length === 0 ? 0 : bytes.indexOf(LF) + 1;
   let lines = 0;
@@ -61,9 +61,20 @@ function restOfLine(fd: number, from: number, fileEnd: number): Buffer | undefin
   return undefined;
 }
 
-/** Reads the bytes from `start` to `end`, all of them. */
-export function readBytes(fd: number, start: number, end: number): Buffer {
-  const bytes = Buffer.allocUnsafe(Math.max(0, end - start));
+/** What a range is read into. Nothing of one is needed when the next is read: a batch holds no views of it. */
+let space = Buffer.alloc(0);
+
+function readInto(fd: number, start: number, end: number): Buffer {
+  if (space.length < end - start) space = Buffer.allocUnsafeSlow(end - start);
+  return fill(space.subarray(0, end - start), fd, start);
+}
+
+function readBytes(fd: number, start: number, end: number): Buffer {
+  return fill(Buffer.allocUnsafe(end - start), fd, start);
+}
+
+/** Fills `bytes` with those of the file from `start` on. */
+function fill(bytes: Buffer, fd: number, start: number): Buffer {
   for (let read = 0; read < bytes.length; ) {
     const count = readSync(fd, bytes, read, bytes.length - read, start + read);
     if (count === 0) throw new Error('the file became shorter while it was read');

@@ -9,22 +9,62 @@ import { z } from 'zod';
 import { writeFileDurably } from '../base/durable.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
 
+/** The content of the file. */
+export interface VerifyState {
+  readonly version: 1;
+  /** What the verification demanded: a hash of the keyring and the options. */
+  readonly terms: string;
+  readonly files: {
+    readonly firstLeaf: string;
+    readonly lastLeaf: string;
+    /** Bytes that were read, up to and with an LF. */
+    readonly bytes: number;
+    /** Lines, blank ones included. */
+    readonly lines: number;
+    /** Leaves of its tree. */
+    readonly size: number;
+    readonly root: string;
+  }[];
+  readonly sessions: {
+    /** Of the last file. */
+    readonly current: {
+      readonly session: string;
+      readonly signer: string;
+      readonly swarm?: string | undefined;
+      readonly seq: number;
+      readonly leaf: string;
+      readonly tsNs: string;
+      readonly flushEnded: boolean;
+    }[];
+    /** Of the files before: a `HashSet`. */
+    readonly ended: { readonly secret: string; readonly kept: string };
+    readonly cut: number;
+  };
+  readonly tally: {
+    readonly records: number;
+    readonly verified: number;
+    readonly withheld: number;
+    readonly recovered: number;
+    readonly continues: number;
+    readonly version1: number;
+    readonly seenVersion2: boolean;
+  };
+  readonly unresolved: number;
+  readonly signers: [key: string, verified: number][];
+}
+
 const hash = z.string().regex(/^[0-9a-f]{64}$/);
 const count = z.int().min(0);
 
-const stateSchema = z.strictObject({
+const stateSchema: z.ZodType<VerifyState> = z.strictObject({
   version: z.literal(1),
-  /** What the verification demanded: the keyring's content, and options. */
   terms: hash,
   files: z.array(
     z.strictObject({
       firstLeaf: hash,
       lastLeaf: hash,
-      /** Bytes that were read, up to and with an LF. */
       bytes: count,
-      /** Lines, blank ones included. */
       lines: count,
-      /** Leaves of its tree. */
       size: count,
       root: hash,
     }),
@@ -56,8 +96,6 @@ const stateSchema = z.strictObject({
   unresolved: count,
   signers: z.array(z.tuple([z.string(), count])),
 });
-
-export type VerifyState = z.infer<typeof stateSchema>;
 
 /** Returns the state in the file at `path`, `undefined` if there is none; throws `STATE_INVALID`. */
 export async function readState(path: string): Promise<VerifyState | undefined> {

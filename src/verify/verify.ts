@@ -355,7 +355,8 @@ class Verification {
     }
     const { tally, findings, findingCounts, signers } = history;
     const verdict = verdictOn(new Set(findingCounts.keys()), this.#matched);
-    const counted = { ...history.counted, unresolved: history.counted.unresolved + this.#unresolvedBefore };
+    const { counted: fresh } = history;
+    const counted = { ...fresh, unresolved: fresh.unresolved + this.#unresolvedBefore };
     const order = new Map(this.#trees.map(({ file }, index) => [file, index]));
     const placeOf = ({ at }: Finding): number => (at.line === 0 ? order.size : (order.get(at.file) ?? 0));
     const covered = verdict === 'ANCHORED' ? this.#anchoredTo : Math.max(this.#sealedTo, this.#anchoredTo);
