@@ -155,6 +155,7 @@ export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
     const admission = admit(bus, receiver);
     if (!admission.admitted) {
       await this.#logRefusal(bus, admission);
+      void this.#opened.then((deliveries) => deliveries.oneMore()); // it is open: the message came from there
       await bus.term(admission.reason).catch(() => undefined); // unheard, it comes again and is refused again
       return undefined;
     }

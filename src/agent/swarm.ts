@@ -60,6 +60,11 @@ export interface SubscribeOptions {
   readonly ackWaitMs?: number;
   /** How many messages may be on the log ahead of whoever takes them. @default 256 */
   readonly ahead?: number;
+  /**
+   * How many messages are asked for in all: the log then holds no more of them as heard. Refused ones do not count, and
+   * after the last nothing comes. @default without end
+   */
+  readonly atMost?: number;
 }
 
 /** Joins the swarm: loads the keys, connects, sees to the stream, opens the log. Throws what each of them throws. */
@@ -170,7 +175,7 @@ export class Swarm implements AsyncDisposable {
     if (bytes.length > maxPayload) {
       throw new SwarmError(
         'BUS_PAYLOAD_TOO_LARGE',
-        `${to}: the payload is ${bytes.length} bytes, the server takes ${maxPayload}`,
+        `${to}: the payload is ${bytes.length} bytes, the server takes ${maxPayload}; send less, or raise the server's max_payload`,
       );
     }
     const cause = options.cause?.delivery ?? currentDelivery();
@@ -192,11 +197,11 @@ export class Swarm implements AsyncDisposable {
    */
   subscribe(filter: string, options: SubscribeOptions): Subscription {
     const { bus, keyring, swarm, freshForNs, log, stream } = this.#parts;
-    const { durable, deliver = 'all', ackWaitMs = 30_000, ahead = 256 } = options;
+    const { durable, deliver = 'all', ackWaitMs = 30_000, ahead = 256, atMost } = options;
     const pattern = parsePattern(filter);
     const subscription = new Subscription({
       open: () =>
-        openConsumer(bus, { stream, durable, filter: pattern, deliver, ackWaitMs, prefetch: ahead }),
+        openConsumer(bus, { stream, durable, filter: pattern, deliver, ackWaitMs, prefetch: ahead, atMost }),
       receiver: { keyring, swarm, freshForNs },
       log,
       stream,

@@ -4,11 +4,13 @@
  * The bytes go to a temporary file in the same folder, are fsynced, take the name in one step, and the
  * folder is fsynced, because a name is the folder's content, not the file's. A reader sees the old file or
  * the new one, never a part. A crash can leave the temporary file behind (`<path>.<16 hex digits>.tmp`), and
- * nothing worse. Failures are the system's own errors; who calls knows what to say about them.
+ * nothing worse. Failures are the system's own errors, of a folder with its name before them; who calls knows
+ * what else to say about them.
  */
 import { randomBytes } from 'node:crypto';
-import { link, mkdir, open, rename, unlink } from 'node:fs/promises';
-import { dirname, join, relative, resolve, sep } from 'node:path';
+import { link, mkdir, open, rename, stat, unlink } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { messageOf } from './errors.ts';
 
 export interface DurableFileOptions {
   /** Permissions of the file, from which the umask takes away. */
@@ -63,16 +65,44 @@ async function writeWhole(
   }
 }
 
-/** Makes the folder at `path` and those above it, where they do not exist. */
+/** Makes the folder at `path` and those above it, where they do not exist; an `Error` names the one it cannot make. */
 export async function makeFolderDurably(path: string): Promise<void> {
-  const made = await mkdir(path, { recursive: true });
-  if (made === undefined) return;
-  let folder = dirname(made);
-  await syncFolder(folder);
-  for (const name of relative(folder, resolve(path)).split(sep)) {
-    folder = join(folder, name);
-    await syncFolder(folder);
+  const made = await makeFolder(path);
+  for (const folder of made) await syncFolder(dirname(folder));
+  if (made.length > 0) await syncFolder(path);
+}
+
+/**
+ * Does the same without waiting for the disk, and returns the folders that it made, from the top down.
+ *
+ * Node's own recursive `mkdir` asks again for ever where a folder that is there answers as one that is not, as those
+ * in /proc do; and from its thread nothing can call it back.
+ */
+export async function makeFolder(path: string): Promise<readonly string[]> {
+  const folder = resolve(path);
+  const above = dirname(folder);
+  try {
+    return await makeOne(folder);
+  } catch (thrown) {
+    if (codeOfCause(thrown) !== 'ENOENT' || above === folder) throw thrown;
+    return [...(await makeFolder(above)), ...(await makeOne(folder))];
   }
+}
+
+/** Makes the folder at `path` in one that exists, unless it is there. */
+async function makeOne(path: string): Promise<readonly string[]> {
+  try {
+    await mkdir(path);
+    return [path];
+  } catch (cause) {
+    const found = await stat(path).catch(() => undefined);
+    if (found?.isDirectory() === true) return [];
+    throw new Error(`cannot make the folder ${path}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+function codeOfCause(thrown: unknown): string | undefined {
+  return thrown instanceof Error ? (thrown.cause as NodeJS.ErrnoException | undefined)?.code : undefined;
 }
 
 /** Makes the names in the folder at `path` as durable as the files that bear them. */

@@ -16,6 +16,7 @@ export const errorCodes = {
   KEY_MISSING: 'No signing key was found where one is needed.',
   KEY_MALFORMED: 'A key is not 32 bytes in canonical base64.',
   KEY_MISMATCH: 'The public key of a pair does not belong to its secret key.',
+  KEY_IS_SECRET: 'A secret key stands where public keys belong.',
   KEY_EXISTS: 'A key pair is already there, and was not overwritten.',
   ENV_FILE: 'The file with the keys cannot be read or written.',
   KEYRING_MISSING: 'No keyring was found where one is needed.',
@@ -71,5 +72,7 @@ export class SwarmError extends Error {
 
 /** Returns the message of anything thrown, for use inside another message. */
 export function messageOf(thrown: unknown): string {
+  // The system's own words for a folder that is read as a file, `illegal operation`, frighten and do not tell.
+  if ((thrown as NodeJS.ErrnoException | undefined)?.code === 'EISDIR') return 'it is a folder, not a file';
   return thrown instanceof Error ? thrown.message : String(thrown);
 }

@@ -1,5 +1,6 @@
 /**
- * What `JSON.parse` keeps quiet about: a member given twice, of which it takes the last.
+ * What `JSON.parse` keeps quiet about: a member given twice, of which it takes the last, and where in a text for people,
+ * that is in which line, it found a fault.
  *
  * Two readers of such a text can believe two things, so a file that decides about trust must not hold one,
  * not even with equal values. Stands on RFC 8259, section 4.
@@ -37,4 +38,33 @@ export function printJsonPath(path: readonly PropertyKey[]): string {
     })
     .join('')
     .replace(/^\./, '');
+}
+
+/** Returns where `text` stops being JSON, and why, as in `line 3, column 1: Unexpected token '}'`; it must not be valid. */
+export function describeJsonFault(text: string): string {
+  const fault = faultIn(text) ?? '';
+  const stated = /at position (\d+)/.exec(fault)?.[1];
+  const before = text.slice(0, stated === undefined ? placeOfToken(text) : Number(stated)).split('\n');
+  const why = fault.replace(/(?:, (?:\.\.\.)?"| in JSON| after JSON at position| at position).*$/s, '');
+  return `line ${before.length}, column ${(before.at(-1) ?? '').length + 1}: ${why}`;
+}
+
+/** A token that nothing can follow is named without its place: it ends the shortest beginning with the same fault. */
+function placeOfToken(text: string): number {
+  let [without, upTo] = [0, text.length];
+  while (without < upTo) {
+    const middle = (without + upTo) >> 1;
+    if (faultIn(text.slice(0, middle))?.startsWith('Unexpected token')) upTo = middle;
+    else without = middle + 1;
+  }
+  return /^Unexpected token/.test(faultIn(text.slice(0, upTo)) ?? '') ? upTo - 1 : upTo;
+}
+
+function faultIn(text: string): string | undefined {
+  try {
+    JSON.parse(text);
+    return undefined;
+  } catch (thrown) {
+    return thrown instanceof Error ? thrown.message : String(thrown);
+  }
 }

@@ -37,6 +37,8 @@ export interface ConsumerOptions {
    * slow handlers that share a durable want 1. @default 256
    */
   readonly prefetch?: number;
+  /** Messages asked for in all; each `Deliveries.oneMore` adds one. @default without end */
+  readonly atMost?: number | undefined;
 }
 
 const forgottenAfterMs = 300_000;
@@ -64,6 +66,7 @@ export async function openConsumer(bus: Bus, options: ConsumerOptions): Promise<
     name: config.name,
     isDurable: durable !== undefined,
     prefetch: Math.max(1, Math.min(prefetch, options.maxAckPending ?? 1_024)),
+    atMost: options.atMost,
     ackWaitMs: (info.config.ack_wait ?? 30e9) / 1e6,
     ackFloor: ackFloorOf(info),
     read: () => readConsumer(bus, stream, config.name),

@@ -43,10 +43,10 @@ export async function credentialsOf(
     case 'nothing':
       return { words: '' };
     case 'token':
-      return { words: 'the token in the url (NATS_URL)', authenticator: () => ({ auth_token: login.token }) };
+      return { words: 'the token in the url', authenticator: () => ({ auth_token: login.token }) };
     case 'password':
       return {
-        words: `the user ${JSON.stringify(login.user)} with the password in the url (NATS_URL)`,
+        words: `the user ${JSON.stringify(login.user)} with the password in the url`,
         authenticator: () => ({ user: login.user, pass: login.password }),
       };
   }

@@ -23,6 +23,8 @@ export interface DeliveriesOptions {
   readonly name: string;
   readonly isDurable: boolean;
   readonly prefetch: number;
+  /** Messages asked for in all, but for `oneMore`. @default without end */
+  readonly atMost?: number | undefined;
   readonly ackWaitMs: number;
   /** All messages of the stream up to this one are done with. */
   readonly ackFloor: number;
@@ -66,6 +68,8 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
   readonly #takers = new Queue<Taker>();
   /** Messages asked for and not come yet. */
   #requested = 0;
+  /** Messages that may still come. */
+  #left: number;
   /** Tells the answers to this batch of requests from those to requests given up. */
   #series = 0;
   #heardAt = performance.now();
@@ -85,6 +89,7 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
     this.#bus = bus;
     this.#options = options;
     this.#ackFloor = options.ackFloor;
+    this.#left = options.atMost ?? Number.POSITIVE_INFINITY;
     this.#terms = this.#newTerms();
     this.#inbox = createInbox(bus.inboxPrefix);
     this.#nextSubject = `$JS.API.CONSUMER.MSG.NEXT.${options.stream}.${options.name}`;
@@ -135,6 +140,12 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
     return new Promise((resolve, reject) => {
       this.#takers.push({ resolve, reject });
     });
+  }
+
+  /** Asks for one message more than `atMost`, in place of one that does not count. */
+  oneMore(): void {
+    this.#left += 1;
+    this.#ask();
   }
 
   /** Ends the sequence and gives back what nobody has read. Messages in hand can still be acknowledged. */
@@ -193,6 +204,7 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
     const delivered = new BusMessage(this.#bus, message, this.#terms); // throws where the reply is no delivery's
     if (delivered.seq > this.#highestSeq) this.#highestSeq = delivered.seq;
     if (this.#requested > 0) this.#requested -= 1;
+    this.#left -= 1;
     const taker = this.#stopped === undefined ? this.#takers.shift() : undefined;
     if (taker === undefined) this.#hold({ message: delivered, since: now });
     else taker.resolve({ done: false, value: delivered });
@@ -202,8 +214,8 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
   /** A message that comes again while its first delivery still waits here takes that one's place. */
   #hold(held: Held): void {
     const { seq, attempt } = held.message;
-    if (attempt > 1 && this.#held.replace(({ message }) => message.seq === seq, held)) return;
-    this.#held.push(held);
+    if (attempt > 1 && this.#held.replace(({ message }) => message.seq === seq, held)) this.#left += 1;
+    else this.#held.push(held);
   }
 
   /** What the broker says instead of a message (NATS ADR-13). */
@@ -234,11 +246,13 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
     if (this.#stopping.signal.aborted || this.#recovering || !this.#bus.isConnected) return;
     const room = this.#options.prefetch - this.#held.size - this.#requested;
     if (room < Math.max(1, this.#options.prefetch / 4)) return;
+    const batch = Math.min(room, this.#left - this.#requested);
+    if (batch < 1) return;
     if (this.#requested === 0) this.#heardAt = performance.now();
-    this.#requested += room;
+    this.#requested += batch;
     this.#bus.tell(
       this.#nextSubject,
-      `{"batch":${room},"expires":${batchExpiresMs * 1e6},"idle_heartbeat":${heartbeatMs * 1e6}}`,
+      `{"batch":${batch},"expires":${batchExpiresMs * 1e6},"idle_heartbeat":${heartbeatMs * 1e6}}`,
       this.#replySubject(),
     );
   }
@@ -317,7 +331,9 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
     lease.forgottenBehind = seq;
     this.#highestSeq = seq;
     this.#terms = this.#newTerms();
+    const before = this.#held.size;
     this.#held.keep(({ message }) => !message.isForgotten);
+    this.#left += before - this.#held.size;
     giveUpForgotten(this.#bus, lease);
   }
 

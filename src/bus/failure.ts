@@ -9,7 +9,7 @@ import { messageOf, SwarmError } from '../base/errors.ts';
 export interface Attempt {
   /** The addresses, as `BrokerAddress.shown`. */
   readonly shown: string;
-  /** What the client proved itself with: `the token in the url (NATS_URL)`. Empty if with nothing. */
+  /** What the client proved itself with: `the token in the url`. Empty if with nothing. */
   readonly loginWords: string;
   readonly timeoutMs: number;
 }
@@ -24,8 +24,8 @@ export function connectFailure(thrown: unknown, attempt: Attempt): SwarmError {
   ) {
     const message =
       loginWords === ''
-        ? `${shown} asks for credentials and none were given; put them into NATS_URL or name a file in NATS_CREDS`
-        : `${shown} refused ${loginWords} (${thrown.message.toLowerCase()})`;
+        ? `${shown} asks for credentials and none were given; put them into the url (--url, NATS_URL), or name a credentials file (--creds, NATS_CREDS)`
+        : `${shown} refused ${loginWords} (${thrown.message.toLowerCase()}); correct the url (--url, NATS_URL), or name a credentials file (--creds, NATS_CREDS)`;
     return new SwarmError('BUS_AUTH', message, { cause });
   }
   if (isAboutTls(cause)) {

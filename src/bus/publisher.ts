@@ -118,7 +118,7 @@ export class Publisher implements AsyncDisposable {
 function tooLarge(subject: string, size: number, limit: number): PublishError {
   return new PublishError(
     'BUS_PAYLOAD_TOO_LARGE',
-    `${subject}: headers and payload are ${size} bytes, the server takes ${limit}`,
+    `${subject}: headers and payload are ${size} bytes, the server takes ${limit}; send less, or raise the server's max_payload`,
     { reason: 'too-large', mayBeStored: false },
   );
 }

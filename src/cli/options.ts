@@ -53,6 +53,12 @@ export function parsePort(text: string): number {
   throw new InvalidArgumentError('It is not a port: 0 (a free one) to 65535.');
 }
 
+/** Returns a whole number from 1 on. */
+export function parsePositive(text: string): number {
+  if (/^[1-9]\d{0,14}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError('It is not a whole number from 1 on.');
+}
+
 /** Returns a whole number from 0 on. */
 export function parseCount(text: string): number {
   if (/^\d{1,15}$/.test(text)) return Number(text);

@@ -1,7 +1,7 @@
 /**
  * The command line: every subcommand with a line about it, and the file that defines it, loaded when it is named.
  *
- * Parsing is commander's, and strict: an unknown command, option or further argument is an error with a suggestion.
+ * Parsing is commander's, and strict: an unknown command, option or further argument is an error, with a suggestion where one is near.
  */
 import { readFileSync } from 'node:fs';
 import type { Command } from '@commander-js/extra-typings';

@@ -23,8 +23,13 @@ export type EnvValues = Readonly<Record<string, string | undefined>>;
 
 /** Returns the variables in the file at `path`, `undefined` where there is none; throws `ENV_FILE`. */
 export async function readEnvFile(path: string): Promise<Readonly<Record<string, string>> | undefined> {
+  const text = await readText(path);
+  return text === undefined ? undefined : parseValues(text);
+}
+
+async function readText(path: string): Promise<string | undefined> {
   try {
-    return parseValues(decodeText(await readFile(path)));
+    return decodeText(await readFile(path));
   } catch (cause) {
     if (codeOf(cause) === 'ENOENT') return undefined;
     throw new SwarmError('ENV_FILE', `cannot read ${path}: ${messageOf(cause)}`, { cause });
@@ -44,11 +49,21 @@ export async function envFileWarnings(path: string): Promise<readonly string[]> 
  * `KEY_MISMATCH`, and `ENV_FILE` where the file cannot be read.
  */
 export async function loadIdentity(path: string): Promise<{ key: SigningKey; warnings: readonly string[] }> {
-  const values = await readEnvFile(path);
-  if (values === undefined) {
+  const text = await readText(path);
+  if (text === undefined) {
     throw new SwarmError('KEY_MISSING', `there is no ${path}; ${howToMake(path)} makes it with a key pair`);
   }
-  return { key: pairIn(values, path, howToMake(path)), warnings: await envFileWarnings(path) };
+  try {
+    return { key: pairIn(parseValues(text), path, path), warnings: await envFileWarnings(path) };
+  } catch (thrown) {
+    if (!(thrown instanceof SwarmError) || thrown.code === 'KEY_MISSING') throw thrown;
+    const twice = [secretName, publicName].find((name) => timesGiven(name, text) > 1);
+    if (twice === undefined) throw thrown;
+    throw new SwarmError(
+      thrown.code,
+      `${twice} is given twice in ${path}, and what counts, the last of each, is no pair; take out what does not belong`,
+    );
+  }
 }
 
 /**
@@ -56,17 +71,27 @@ export async function loadIdentity(path: string): Promise<{ key: SigningKey; war
  * `KEY_MALFORMED`, `KEY_MISMATCH`, each naming `where` and the variable.
  */
 export function identityFrom(values: EnvValues, where: string): SigningKey {
-  return pairIn(values, where, '`swarm keys new`');
+  return pairIn(values, where);
 }
 
-function pairIn(values: EnvValues, where: string, maker: string): SigningKey {
+/** `path` is that of the file in which a new pair can be made, where there is one. */
+function pairIn(values: EnvValues, where: string, path?: string): SigningKey {
   const secret = values[secretName];
-  if (!secret) throw new SwarmError('KEY_MISSING', `no ${secretName} in ${where}; ${maker} makes a key pair`);
+  const anew = path === undefined ? 'unset it' : `${howToMake(path, ' --force')} makes a new pair`;
+  if (!secret && values[publicName]) {
+    throw new SwarmError('KEY_MISSING', `no ${secretName} in ${where}; copy it there, or ${anew}`);
+  }
+  if (!secret) {
+    throw new SwarmError(
+      'KEY_MISSING',
+      `no ${secretName} in ${where}; ${path === undefined ? '`swarm keys new`' : howToMake(path)} makes a key pair`,
+    );
+  }
   const seed = decodeBase64(secret);
   if (seed?.length !== 32) {
     throw new SwarmError(
       'KEY_MALFORMED',
-      `${secretName} in ${where} is not a signing key (${faultOf(secret)}); copy it anew, or ${maker} makes a new pair`,
+      `${secretName} in ${where} is not a signing key (${faultOf(secret)}); copy it anew, or ${anew}`,
     );
   }
   const key = SigningKey.fromSeed(seed);
@@ -158,17 +183,39 @@ async function replaceIn(
   const bytes = await old.readFile();
   const text = decodeText(bytes);
   const values = parseValues(text);
-  const holdsPair = Boolean(values[secretName] || values[publicName]);
-  if (holdsPair && options.force !== true) {
-    throw new SwarmError(
-      'KEY_EXISTS',
-      `${path} already holds a key pair; --force replaces it and keeps the file as it was beside it`,
-    );
-  }
+  const present = pairPresent(values, path);
+  if (present !== undefined && options.force !== true) throw present;
+  const holdsPair = present !== undefined;
   const replaced = withPair(text, key, path);
   const kept = holdsPair ? await keep(path, bytes, options.now?.() ?? new Date()) : undefined;
   await writeFileDurably(path, replaced, { mode: 0o600 });
   return { kept };
+}
+
+/**
+ * Returns the error that `values`, found in the file at `path`, hold a pair that is not to be overwritten, whole or not,
+ * and how to see or replace it; `undefined` if they hold nothing of a pair.
+ */
+export function pairPresent(values: EnvValues, path: string): SwarmError | undefined {
+  if (!values[secretName] && !values[publicName]) return undefined;
+  const file = path === '.env' ? '' : ` --env ${quotedForShell(path)}`;
+  const replace = `\`swarm keys new${file} --force\` replaces it and keeps the file as it was beside it`;
+  const absent = [secretName, publicName].find((name) => !values[name]);
+  if (absent !== undefined) {
+    const what = `${path} holds an incomplete key pair (no ${absent})`;
+    return new SwarmError('KEY_EXISTS', `${what}; complete it, or ${replace}`);
+  }
+  const show = `\`swarm keys show${file}\``;
+  try {
+    pairIn(values, path);
+    return new SwarmError(
+      'KEY_EXISTS',
+      `${path} already holds a key pair; ${show} prints its line, ${replace}`,
+    );
+  } catch (cause) {
+    const message = `${path} holds a broken key pair; ${show} says what is wrong with it, ${replace}`;
+    return new SwarmError('KEY_EXISTS', message, { cause });
+  }
 }
 
 /** Writes `bytes` beside `path` under a name with the time in it, and returns that. */
@@ -194,7 +241,7 @@ function withPair(text: string, key: SigningKey, path: string): string {
   const before = parseValues(text);
   let lines = text === '' ? [] : text.replace(/\n?$/, '\n').split(/(?<=\n)/);
   for (const [name, value] of Object.entries(pair)) {
-    const itsLine = new RegExp(`^(\\s*(?:export\\s+)?${name}\\s*)=`);
+    const itsLine = lineOf(name);
     const at = lines.findIndex((line) => itsLine.test(line));
     const line = `${itsLine.exec(lines[at] ?? '')?.[1] ?? name}=${value}\n`;
     const others = lines.filter((other) => !itsLine.test(other));
@@ -215,6 +262,15 @@ function withPair(text: string, key: SigningKey, path: string): string {
   return result;
 }
 
+/** Matches a line that gives the variable `name`, and captures what stands before the sign. */
+function lineOf(name: string): RegExp {
+  return new RegExp(`^(\\s*(?:export\\s+)?${name}\\s*)=`);
+}
+
+function timesGiven(name: string, text: string): number {
+  return text.split('\n').filter((line) => lineOf(name).test(line)).length;
+}
+
 function decodeText(bytes: Uint8Array): string {
   return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
 }
@@ -223,8 +279,8 @@ function parseValues(text: string): Record<string, string> {
   return { ...parseEnv(text) } as Record<string, string>;
 }
 
-function howToMake(path: string): string {
-  return `\`swarm keys new --env ${quotedForShell(path)}\``;
+function howToMake(path: string, more = ''): string {
+  return `\`swarm keys new --env ${quotedForShell(path)}${more}\``;
 }
 
 function quotedForShell(path: string): string {

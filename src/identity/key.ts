@@ -10,6 +10,7 @@ import { inspect } from 'node:util';
 import sodium from 'sodium-native';
 import { type Brand, decodeBase64, encodeBase64 } from '../base/encoding.ts';
 import { SwarmError } from '../base/errors.ts';
+import { quoted } from './quoted.ts';
 
 /** A public key, 32 bytes in canonical base64, as in a record's `sig_pk_b64`. */
 export type PublicKey = Brand<string, 'PublicKey'>;
@@ -27,7 +28,7 @@ export function parsePublicKey(text: string): PublicKey {
   if (decodeBase64(text)?.length === publicKeyBytes) return text as PublicKey;
   throw new SwarmError(
     'KEY_MALFORMED',
-    `not a public key: ${JSON.stringify(text.slice(0, 64))} (${publicKeyBytes} bytes in base64, 44 characters)`,
+    `not a public key: ${quoted(text)} (${publicKeyBytes} bytes in base64, 44 characters)`,
   );
 }
 

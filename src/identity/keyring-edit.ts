@@ -11,6 +11,7 @@ import { makeFolderDurably, writeFileDurably } from '../base/durable.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { type AgentEntry, Keyring, type KeyringKey, loadKeyring, printKeyring } from './keyring.ts';
 import { openLocked } from './locked-file.ts';
+import { quoted } from './quoted.ts';
 
 /** A keyring without an agent. */
 export const emptyKeyring: Keyring = Keyring.from({ version: 1, agents: [] }, 'the empty keyring');
@@ -78,7 +79,7 @@ export function withoutAgent(keyring: Keyring, name: string): Keyring {
   const agents = keyring.file.agents.filter((agent) => agent.name !== name);
   if (agents.length < keyring.file.agents.length) return withEntries(keyring, agents);
   const names = keyring.agents.map((agent) => agent.name).join(', ') || 'nobody';
-  throw new SwarmError('USAGE', `no agent ${JSON.stringify(name)} in the keyring, which has: ${names}`);
+  throw new SwarmError('USAGE', `no agent ${quoted(name)} in the keyring, which has: ${names}`);
 }
 
 function withEntries(keyring: Keyring, agents: readonly AgentEntry[]): Keyring {

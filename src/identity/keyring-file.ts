@@ -12,6 +12,7 @@ import { parsePattern } from '../base/subject.ts';
 import { agentNameGrammar } from './agent-name.ts';
 import type { PublicKey } from './key.ts';
 import { parseNkey } from './nkey.ts';
+import { quoted as quotedText } from './quoted.ts';
 
 /** The record from which on, or the size of a log's tree from which on, a key counts no more. Never a time. */
 export type Revocation = { readonly leaf: Sha256Hex } | { readonly log: string; readonly size: number };
@@ -57,7 +58,7 @@ export function keyringJsonSchema(): Record<string, unknown> {
   return z.toJSONSchema(keyringSchema, { io: 'input' });
 }
 
-const quoted = (input: unknown): string => JSON.stringify(String(input).slice(0, 80));
+const quoted = (input: unknown): string => quotedText(String(input));
 
 function fits(parse: (text: string) => unknown): (text: string) => boolean {
   return (text) => {

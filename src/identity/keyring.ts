@@ -8,7 +8,7 @@
 import { readFile } from 'node:fs/promises';
 import { type Sha256Hex, sha256Hex } from '../base/encoding.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
-import { repeatedMembers } from '../base/json.ts';
+import { describeJsonFault, repeatedMembers } from '../base/json.ts';
 import { matchesPattern, parsePattern, type SubjectPattern } from '../base/subject.ts';
 import type { PublicKey } from './key.ts';
 import { checkKeyringFile, type KeyringFile, type KeyringKey } from './keyring-file.ts';
@@ -91,7 +91,11 @@ export function parseKeyring(text: string, name: string): Keyring {
   try {
     content = JSON.parse(text);
   } catch (cause) {
-    throw new SwarmError('KEYRING_INVALID', `${name} is not valid JSON: ${messageOf(cause)}`, { cause });
+    throw new SwarmError(
+      'KEYRING_INVALID',
+      `${name} is not valid JSON at ${describeJsonFault(text)}; correct it there`,
+      { cause },
+    );
   }
   const repeated = repeatedMembers(text).map((path) => `${path}: given twice`);
   return Keyring.from(content, name, repeated);

@@ -7,6 +7,7 @@
 import { encodeBase64 } from '../base/encoding.ts';
 import { SwarmError } from '../base/errors.ts';
 import type { PublicKey } from './key.ts';
+import { quoted } from './quoted.ts';
 
 const userPrefix = 20 << 3;
 const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ234567';
@@ -24,11 +25,14 @@ export function parseNkey(text: string): PublicKey {
   if (bytes === undefined || bytes[0] !== userPrefix) {
     throw new SwarmError(
       'KEY_MALFORMED',
-      `not a NATS user's NKey: ${JSON.stringify(text.slice(0, 64))} (U and 55 characters of A-Z and 2-7)`,
+      `not a NATS user's NKey: ${quoted(text)} (U and 55 characters of A-Z and 2-7)`,
     );
   }
   if (bytes.readUInt16LE(33) !== crc16(bytes.subarray(0, 33))) {
-    throw new SwarmError('KEY_MALFORMED', `not a NATS user's NKey: ${text} (its checksum does not hold)`);
+    throw new SwarmError(
+      'KEY_MALFORMED',
+      `not a NATS user's NKey: ${quoted(text)} (its checksum does not hold)`,
+    );
   }
   return encodeBase64(bytes.subarray(1, 33)) as PublicKey;
 }

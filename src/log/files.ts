@@ -21,9 +21,17 @@ export function logFiles(path: string): string[] {
     const files = existsSync(path) ? [...closedSegments(path), path] : closedSegments(path);
     if (files.length > 0) return files;
   } catch (cause) {
-    throw new SwarmError('LOG_OPEN', `there is no log at ${path}: ${messageOf(cause)}`, { cause });
+    throw noLogAt(path, cause);
   }
-  throw new SwarmError('LOG_OPEN', `there is no log at ${path}`);
+  throw noLogAt(path);
+}
+
+/** Returns the error that there is no log at `path`, with what else the system says of it. */
+export function noLogAt(path: string, cause?: unknown): SwarmError {
+  const why = cause === undefined ? '' : ` (${messageOf(cause)})`;
+  const wayOut =
+    'name one that there is (LOG, or SWARM_LOG), or write one: `swarm demo` does, and every agent';
+  return new SwarmError('LOG_OPEN', `there is no log at ${path}${why}; ${wayOut}`, { cause });
 }
 
 /** Returns where the file of the log at `path` with that inode stands now: a segment changes its name when it is closed. */

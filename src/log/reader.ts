@@ -9,7 +9,7 @@ import { fstatSync } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { messageOf, SwarmError } from '../base/errors.ts';
-import { closedSegments } from './files.ts';
+import { closedSegments, noLogAt } from './files.ts';
 import { whileUnlocked } from './lock.ts';
 
 /** Where a line stands. */
@@ -62,7 +62,7 @@ export async function* readLines(path: string, options: ReadOptions = {}): Async
   for (;;) {
     const segment = await nextSegment(path, done);
     if (segment === undefined) {
-      if (!follow && done.size === 0) throw new SwarmError('LOG_OPEN', `there is no log at ${path}`);
+      if (!follow && done.size === 0) throw noLogAt(path);
       start = undefined;
       if (!follow || !(await waited(signal))) return;
       continue;
@@ -168,7 +168,7 @@ function listClosed(path: string): string[] {
   try {
     return closedSegments(path);
   } catch (cause) {
-    throw new SwarmError('LOG_OPEN', `there is no log at ${path}: ${messageOf(cause)}`, { cause });
+    throw noLogAt(path, cause);
   }
 }
 

@@ -56,9 +56,7 @@ export async function openLog(path: string, options: LogOptions): Promise<LogWri
   const { key, swarm, clock = systemClock(), durability = 'fsync', rotateBytes = 256 * MiB } = options;
   if (swarm !== undefined) checkSwarm(swarm);
   await makeFolderDurably(dirname(path)).catch((cause: unknown) => {
-    throw new SwarmError('LOG_OPEN', `cannot make the folder of the log ${path}: ${messageOf(cause)}`, {
-      cause,
-    });
+    throw new SwarmError('LOG_OPEN', `cannot open the log ${path}: ${messageOf(cause)}`, { cause });
   });
   const sealing = options.seal && (await Sealing.start(path, options.seal));
   let segment = ActiveSegment.open(path);

@@ -9,8 +9,9 @@
  * Everything happens in a temporary folder inside the cache. The last step moves the program into place by
  * one rename of one file: whoever finds it there finds it whole, whatever was killed or ran at the same time.
  */
-import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { makeFolder } from '../base/durable.ts';
 import { messageOf } from '../base/errors.ts';
 import { type DebianArchive, parseAptSources } from './apt-sources.ts';
 import { run } from './run.ts';
@@ -40,7 +41,7 @@ export async function downloadFromDebian(
   const archives = await readDebianArchives(aptFolder);
   if (archives.length === 0) throw new Error(`no Debian archive among the apt sources in ${aptFolder}`);
 
-  await mkdir(cache, { recursive: true });
+  await makeFolder(cache);
   await writeFile(join(cache, '.gitignore'), '*\n'); // it may lie in anybody's repository
   await removeAbandoned(cache);
   const temporary = await mkdtemp(join(cache, temporaryPrefix));
@@ -107,7 +108,7 @@ async function downloadFrom(
   if (!isNewEnough(version))
     throw new Error(`Debian has ${version}, and ${oldestVersion} or newer is needed`);
   const final = join(place.cache, version);
-  await mkdir(final, { recursive: true });
+  await makeFolder(final);
   const path = join(final, 'nats-server');
   await rename(program, path);
   return { path, version };
@@ -118,7 +119,7 @@ async function writeAptFolder(folder: string, archive: DebianArchive): Promise<s
   if (folder.includes('"'))
     throw new Error(`apt cannot work in a folder with a quote in its name: ${folder}`);
   for (const part of ['state', 'lists/partial', 'cache/archives/partial']) {
-    await mkdir(join(folder, part), { recursive: true });
+    await makeFolder(join(folder, part));
   }
   const sources = join(folder, 'debian.sources');
   await writeFile(

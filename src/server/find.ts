@@ -17,7 +17,7 @@ export interface FoundServer {
   readonly path: string;
   /** As in `2.10.27`. */
   readonly version: string;
-  readonly source: 'environment' | 'installed' | 'cache' | 'debian';
+  readonly source: 'named' | 'installed' | 'cache' | 'debian';
 }
 
 export interface FindOptions {
@@ -25,6 +25,8 @@ export interface FindOptions {
   readonly download?: boolean;
   /** Told what is passed over and what is fetched, a line at a time. */
   readonly note?: (line: string) => void;
+  /** A program that somebody named, and how, as in `--server`: like SWARM_NATS_SERVER, and before it. */
+  readonly named?: { readonly path: string; readonly by: string };
   /** Where PATH and SWARM_NATS_SERVER are read. @default process.env */
   readonly env?: NodeJS.ProcessEnv;
   /** The folder whose project keeps the cache. @default the current one */
@@ -44,8 +46,10 @@ const serverFolders = onWindows
 /** Returns a nats-server, fetched if `download` allows it; throws `SERVER_NOT_FOUND` with what to type instead. */
 export async function findNatsServer(options: FindOptions = {}): Promise<FoundServer> {
   const { env = process.env, note = () => {} } = options;
-  const named = env.SWARM_NATS_SERVER;
-  if (named !== undefined && named !== '') return useNamed(named);
+  const {
+    named = env.SWARM_NATS_SERVER ? { path: env.SWARM_NATS_SERVER, by: 'SWARM_NATS_SERVER' } : undefined,
+  } = options;
+  if (named !== undefined) return useNamed(named);
 
   const tried: string[] = [];
   const pass = (line: string): void => {
@@ -72,16 +76,20 @@ export async function findNatsServer(options: FindOptions = {}): Promise<FoundSe
   }
 }
 
-async function useNamed(path: string): Promise<FoundServer> {
+async function useNamed({ path, by }: { path: string; by: string }): Promise<FoundServer> {
   try {
     const version = await readVersion(path);
-    if (isNewEnough(version)) return { path, version, source: 'environment' };
+    if (isNewEnough(version)) return { path, version, source: 'named' };
     throw new Error(`it is ${version}, and ${oldestVersion} or newer is needed`);
   } catch (cause) {
-    const problem = `SWARM_NATS_SERVER names ${path}, which will not do: ${messageOf(cause)}`;
-    throw new SwarmError('SERVER_NOT_FOUND', `${problem}; correct it, or unset it to have one looked for`, {
-      cause,
-    });
+    const problem = `${by} names ${path}, which will not do: ${messageOf(cause)}`;
+    throw new SwarmError(
+      'SERVER_NOT_FOUND',
+      `${problem}; correct it, or leave it out to have one looked for`,
+      {
+        cause,
+      },
+    );
   }
 }
 

@@ -13,6 +13,7 @@ import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import locks from 'fs-native-extensions';
+import { makeFolder } from '../base/durable.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { findNatsServer } from './find.ts';
 import { type Addresses, greets, readAddresses } from './ready.ts';
@@ -217,7 +218,7 @@ class LocalServer implements NatsServer {
     const path = join(this.storeDir, 'swarm.lock');
     let file: FileHandle;
     try {
-      await mkdir(this.storeDir, { recursive: true });
+      await makeFolder(this.storeDir);
       file = await open(path, 'a');
     } catch (cause) {
       const advice = 'choose a folder for its data that can be written';

@@ -1,6 +1,7 @@
 /** Messages on their way from the broker to whoever takes them: kept, given back, and what a log that fails does. */
 import { rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { connect } from '@nats-io/transport-node';
 import { beforeAll, beforeEach, expect, onTestFinished, test } from 'vitest';
 import type { Swarm } from '../../src/agent/swarm.ts';
 import type { NatsServer } from '../../src/server/nats-server.ts';
@@ -46,6 +47,40 @@ test('messages that wait for longer than the ack wait, because others wait befor
   await subscription.stop();
   const delivered = place.records().filter(({ header }) => header.kind === 'BUS.DELIVER');
   expect(delivered).toHaveLength(6);
+});
+
+test('no more are asked for than are wanted, not counting the refused; the others are left to the next one as new', async () => {
+  await using planner = await place.join('planner');
+  await using listener = await place.join('listener');
+  const subject = `thread.${thread}.planner`;
+  const nats = await connect({ servers: server.url });
+  await nats.request(subject, '"unsigned"');
+  await publish(planner, 1);
+  await nats.request(subject, '"unsigned"');
+  await nats.close();
+  await publish(planner, 4);
+  const options = { durable: `d-${thread}` };
+  const payloadsOf = async (atMost: number): Promise<unknown[]> => {
+    await using subscription = listener.subscribe(subject, { ...options, atMost });
+    const payloads: unknown[] = [];
+    while (payloads.length < atMost) {
+      const message = await subscription.next();
+      payloads.push([message?.payload, message?.attempt]);
+      await message?.ack();
+    }
+    await sleep(200);
+    return payloads;
+  };
+  expect(await payloadsOf(2)).toEqual([
+    [0, 1],
+    [0, 1],
+  ]);
+  expect(place.records().filter(({ header }) => header.kind === 'BUS.DELIVER')).toHaveLength(2);
+  expect(await payloadsOf(3)).toEqual([
+    [1, 1],
+    [2, 1],
+    [3, 1],
+  ]);
 });
 
 test('a trace goes with the message into its delivery and what is said in answer', async () => {

@@ -1,7 +1,7 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { makeFolderDurably, writeFileDurably } from '../../src/base/durable.ts';
 
 let folder = '';
@@ -60,4 +60,29 @@ test('a folder is made with those above it, and one that is there is left', asyn
   await makeFolderDurably(join(folder, 'a/b/c'));
   await makeFolderDurably(join(folder, 'a/b'));
   expect(await readdir(join(folder, 'a/b'))).toEqual(['c']);
+});
+
+test('of 20 that make the same folders at once none fails', async () => {
+  const path = join(folder, 'a/b/c/d');
+  await Promise.all(Array.from({ length: 20 }, () => makeFolderDurably(path)));
+  expect((await stat(path)).isDirectory()).toBe(true);
+});
+
+describe('a folder that cannot be made is named, with the reason', () => {
+  test.each([
+    ['below a file', 'file/a/b', 'file/a/b', /ENOTDIR/],
+    ['where a file is', 'file', 'file', /EEXIST/],
+    ['behind a link that leads nowhere', 'link/a', 'link', /EEXIST/],
+  ])('%s', async (_, path, named, reason) => {
+    await writeFile(join(folder, 'file'), '');
+    await symlink('nowhere', join(folder, 'link'));
+    const failure = makeFolderDurably(join(folder, path));
+    await expect(failure).rejects.toThrow(`cannot make the folder ${join(folder, named)}: `);
+    await expect(failure).rejects.toThrow(reason);
+  });
+
+  // There a folder that exists answers as one that does not, and Node's own way to make folders asks for ever.
+  test.skipIf(process.platform !== 'linux')('in /proc', async () => {
+    await expect(makeFolderDurably('/proc/a/b')).rejects.toThrow('cannot make the folder /proc/a: ENOENT');
+  });
 });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { printJsonPath, repeatedMembers } from '../../src/base/json.ts';
+import { describeJsonFault, printJsonPath, repeatedMembers } from '../../src/base/json.ts';
 
 test.each<[string, string, string[]]>([
   ['at the top', '{"a":1,"a":2}', ['a']],
@@ -35,4 +35,19 @@ test('nothing that JSON.stringify prints holds a repetition, and every doubled m
       expect(repeatedMembers(`[${text},{${member},${member}}]`)).toEqual([printJsonPath([1, name])]);
     }),
   );
+});
+
+test.each([
+  ['', 'line 1, column 1: Unexpected end'],
+  ['{', 'line 1, column 2: Expected property name'],
+  ['{\n  "a": 1,\n  }', 'line 3, column 3: Expected double-quoted property name'],
+  ['[\n 1,\n x]', "line 3, column 2: Unexpected token 'x'"],
+  ['[1,,2]', "line 1, column 4: Unexpected token ','"],
+  ['{"a": 1\n "b": 2}', "line 2, column 2: Expected ',' or '}'"],
+  [`{\n"a": "${'x'.repeat(100)}",\n"b": ?}`, "line 3, column 6: Unexpected token '?'"],
+  ['{}\n// x', 'line 2, column 1: Unexpected non-whitespace character'],
+])('the place of the fault in %j is told', (text, begin) => {
+  const told = describeJsonFault(text);
+  expect(told.slice(0, begin.length)).toBe(begin);
+  expect(told).not.toMatch(/position|JSON(?! input)/);
 });

@@ -104,10 +104,10 @@ describe('credentials', () => {
     const at = `127.0.0.1:${server.port}`;
     expect(await refusal({ url: `nats://ann:s3cret@${at}` })).toEqual({
       code: 'BUS_AUTH',
-      message: `nats://${at} refused the user "ann" with the password in the url (NATS_URL) (authorization violation)`,
+      message: `nats://${at} refused the user "ann" with the password in the url (authorization violation); correct the url (--url, NATS_URL), or name a credentials file (--creds, NATS_CREDS)`,
     });
     expect((await refusal({ url: `nats://s3cret@${at}` })).message).toContain(
-      'refused the token in the url (NATS_URL)',
+      'refused the token in the url (authorization violation); correct the url',
     );
     expect((await refusal({ url: at })).message).toContain('asks for credentials and none were given');
     await using bus = await connectBus({ url: `nats://ann:right@${at}` });

@@ -1,7 +1,10 @@
 import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import type { SigningKey } from '../../src/identity/key.ts';
 import { newFolder, saveAgent, session, shell, swarm } from './swarm.ts';
+
+const secretOf = (key: SigningKey): string => key.exportSeed().toString('base64');
 
 /** Returns the keyring in `folder`, its keys as many as there are. */
 function agentsIn(folder: string): Record<string, { keys: number; publish?: string[] }> {
@@ -35,7 +38,7 @@ test.concurrent('a newcomer makes a key, shows it, and sees it in the keyring', 
     $ swarm keys list | tr '\\t' '|'
     planner|<key>|thread.*.planner thread.*.planner.>|-
     $ swarm keys new
-    ! swarm: .env already holds a key pair; \`swarm keys show\` prints its line, --force replaces it and keeps the file as it was beside it
+    ! swarm: .env already holds a key pair; \`swarm keys show\` prints its line, \`swarm keys new --force\` replaces it and keeps the file as it was beside it
     [3]`,
   );
   expect(statSync(join(folder, '.env')).mode & 0o777).toBe(0o600);
@@ -72,8 +75,14 @@ describe.concurrent('what keys new would be refused', () => {
     ['a name that has another key', '--name listener', 3, /already has an agent listener, with another key/],
     ['a name that is none', '--name "a b"', 2, /not an agent's name/],
     ['a pattern that is none', '--publish "a..b"', 2, /not a subject pattern/],
-    ['a keyring that is none', '--keyring broken.json', 3, /broken\.json is not valid JSON/],
-    ['an env file that is a folder', '--env folder', 3, /cannot read folder/],
+    [
+      'a keyring that is none',
+      '--keyring broken.json',
+      3,
+      /broken\.json is not valid JSON at line 1, column 2: .*; correct it/,
+    ],
+    ['an env file that is a folder', '--env folder', 3, /cannot read folder: it is a folder, not a file/],
+    ['an env file whose folder cannot be made', '--env broken.json/x/t.env', 3, /broken\.json\/x/],
   ])('for %s leaves everything as it was', async (_, options, code, says) => {
     const folder = newFolder();
     writeFileSync(join(folder, 'broken.json'), '{');
@@ -107,12 +116,68 @@ test.concurrent('a forced new key stands beside the old one, whose file is kept'
 
 test.concurrent('a forced new key also replaces one that cannot be read', async () => {
   const folder = newFolder();
-  await shell(folder, 'echo SWARM_SIGNING_SK_B64=spoilt > .env');
+  await shell(folder, 'echo SWARM_SIGNING_SK_B64=spoilt > .env; echo SWARM_VERIFY_PK_B64=spoilt >> .env');
   expect(await shell(folder, 'swarm keys new')).toMatchObject({
     code: 3,
-    stderr: expect.stringContaining('already holds'),
+    stderr: expect.stringContaining('holds a broken key pair'),
   });
   expect(await shell(folder, 'swarm keys new --force')).toMatchObject({ code: 0 });
+});
+
+test.concurrent('of an incomplete pair the command that replaces it is told', async () => {
+  const folder = newFolder();
+  await session(
+    folder,
+    `
+    $ swarm -q keys new --env t.env
+    t <key> <key> <nkey>
+    $ swarm keys new --env t.env
+    ! swarm: t.env already holds a key pair; \`swarm keys show --env t.env\` prints its line, \`swarm keys new --env t.env --force\` replaces it and keeps the file as it was beside it
+    [3]
+    $ grep VERIFY t.env > half.env && swarm keys show --env half.env
+    ! swarm: no SWARM_SIGNING_SK_B64 in half.env; copy it there, or \`swarm keys new --env half.env --force\` makes a new pair
+    [3]
+    $ swarm keys new --env half.env
+    ! swarm: half.env holds an incomplete key pair (no SWARM_SIGNING_SK_B64); complete it, or \`swarm keys new --env half.env --force\` replaces it and keeps the file as it was beside it
+    [3]
+    $ swarm -q keys new --env half.env --force
+    half <key> <key> <nkey>
+`,
+  );
+});
+
+test.concurrent('of a broken pair the command that replaces it is told', async () => {
+  const folder = newFolder();
+  await saveAgent(folder, 't', 't.env');
+  await session(
+    folder,
+    `
+    $ sed 's/SK_B64=../SK_B64=/' t.env > 'cut short.env'; swarm keys show --env 'cut short.env'
+    ! swarm: SWARM_SIGNING_SK_B64 in cut short.env is not a signing key (it is not in canonical base64: 44 characters, the last a =); copy it anew, or \`swarm keys new --env 'cut short.env' --force\` makes a new pair
+    [3]
+    $ swarm keys new --env 'cut short.env'
+    ! swarm: cut short.env holds a broken key pair; \`swarm keys show --env 'cut short.env'\` says what is wrong with it, \`swarm keys new --env 'cut short.env' --force\` replaces it and keeps the file as it was beside it
+    [3]
+    $ swarm -q keys new --env 'cut short.env' --force --name other
+    other <key> <key> <nkey>
+`,
+  );
+});
+
+test.concurrent('an env file that holds a key twice, or is a folder, is told as that', async () => {
+  const folder = newFolder();
+  await saveAgent(folder, 't', 't.env');
+  await saveAgent(folder, 'u', 'u.env');
+  await session(
+    folder,
+    `
+    $ cat u.env >> t.env; sed -i 's/VERIFY_PK_B64=.*=$/VERIFY_PK_B64=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=/' t.env; swarm keys show --env t.env
+    ! swarm: SWARM_SIGNING_SK_B64 is given twice in t.env, and what counts, the last of each, is no pair; take out what does not belong
+    [3]
+    $ mkdir folder; swarm keys show --env folder
+    ! swarm: cannot read folder: it is a folder, not a file
+    [3]`,
+  );
 });
 
 test.concurrent('a key in the environment that goes before the new one is warned of', async () => {
@@ -187,10 +252,10 @@ describe.concurrent('keys add', () => {
   });
 
   test.each([
-    ['three words', 'a b c', /3 words .* instead of 4/],
+    ['three words', 'a b c', /3 words instead of 4/],
     ['nothing on stdin', '- < /dev/null', /there is no line on stdin/],
     ['a key of another form', `a ${'x'.repeat(44)} x x`, /NKey/],
-    ['the secret line of an env file', 'SWARM_SIGNING_SK_B64=x', /1 words/],
+    ['the secret line of an env file', 'SWARM_SIGNING_SK_B64=x', /1 word instead of 4/],
   ])('refuses %s', async (_, words, says) => {
     const folder = newFolder();
     const { code, stderr } = await shell(folder, `swarm keys add ${words}`);
@@ -199,6 +264,29 @@ describe.concurrent('keys add', () => {
     expect(readdirSync(folder)).not.toContain('swarm.keys.json');
   });
 });
+
+test.concurrent.each([
+  ['ours', '.env'],
+  ['of an agent in the keyring', 'other.env'],
+])(
+  'a secret key %s that is pasted into keys add is called what it is, not shown, and not added',
+  async (_, env) => {
+    const folder = newFolder();
+    const key = await saveAgent(folder, 'planner', env);
+    const { stdout, stderr, code } = await swarm(folder, [
+      'keys',
+      'add',
+      'friend',
+      secretOf(key),
+      key.publicKey,
+    ]);
+    expect({ stdout, code }).toEqual({ stdout: '', code: 3 });
+    expect(stderr).toMatch(
+      /^swarm: word 2 of the line is a secret key; hand over what `swarm keys show` prints, .*\n$/,
+    );
+    expect(agentsIn(folder)).toEqual({ planner: { keys: 1 } });
+  },
+);
 
 describe.concurrent('keys list', () => {
   test('is JSON for programs, with every key and right', async () => {

@@ -96,13 +96,14 @@ describe.concurrent('an error', () => {
     ]) {
       expect(verbose.code).toBe(3);
       expect(verbose.stderr).toMatch(/because of .*ENOTDIR/);
-      expect(verbose.stderr).toMatch(/\n {2}LOG_OPEN\n {6}at .*reader\.js/);
+      expect(verbose.stderr).toMatch(/\n {2}LOG_OPEN\n(?: {6}at .*\n)* {6}at .*reader\.js/);
     }
   });
 
   test('shows the control characters of what it names', async () => {
     const { stderr, code } = await swarm(newFolder(), ['verify', '\u001b[2J.jsonl']);
-    expect({ stderr, code }).toEqual({ stderr: 'swarm: there is no log at \\u001b[2J.jsonl\n', code: 3 });
+    expect(stderr).toMatch(/^swarm: there is no log at \\u001b\[2J\.jsonl; name [^\n]*\n$/);
+    expect(code).toBe(3);
     const unknown = await swarm(newFolder(), ['\u001b[2J']);
     expect(unknown.stderr).toContain("unknown command '\\u001b[2J'");
   });

@@ -77,6 +77,9 @@ describe.concurrent('pub', () => {
       $ swarm pub ${subject} 1 --env none.env
       ! swarm: there is no none.env; \`swarm keys new --env none.env\` makes it with a key pair
       [3]
+      $ head -c 1100000 /dev/zero | tr '\\0' x | swarm pub ${subject} --text -
+      ! swarm: ${subject}: the payload is 1100002 bytes, the server takes 1048576; send less, or raise the server's max_payload
+      [3]
       $ swarm pub ${subject} 1 --url nats://127.0.0.1:1
       ! swarm: no NATS server answers at nats://127.0.0.1:1 (<...>); start one with \`swarm up\`, or set NATS_URL
       [3]
@@ -103,6 +106,9 @@ describe.concurrent('sub', () => {
       $ swarm sub '${filter}' --durable another --count 1 -q
       planner ${subject} {"n":1}
       $ swarm sub '${filter}' --count 0
+      ! swarm: option '--count <n>' argument '0' is invalid. It is not a whole number from 1 on.
+      ! \`swarm sub --help\` shows how it is used.
+      [2]
       $ swarm sub thread.other.x --durable another -q
       ! swarm: consumer another of stream THREADS exists otherwise: filter: ${filter}, wanted thread.other.x. <...>
       [3]
@@ -113,6 +119,18 @@ describe.concurrent('sub', () => {
       Verified <n> records, 0 bad`,
       options,
     );
+  });
+
+  test('puts no more on the log as heard than it prints', async () => {
+    const { folder, options, subject } = await planner();
+    await shell(folder, `for n in 1 2 3 4 5 6; do swarm pub ${subject} $n; done`, options);
+    await shell(folder, `swarm sub ${subject} --count 2`, options);
+    const delivered = linesOf(join(folder, 'logs/swarm.jsonl')).filter((line) =>
+      line.includes('BUS.DELIVER'),
+    );
+    expect(delivered).toHaveLength(2);
+    const rest = await shell(folder, `swarm sub ${subject} --count 4 -q | cut -d ' ' -f 3`, options);
+    expect(rest.stdout).toBe('3\n4\n5\n6\n');
   });
 
   test('prints JSON for programs, with the payload as it was said', async () => {

@@ -112,6 +112,7 @@ test.concurrent('a log that is not there is no empty one', async () => {
   expect(await swarm(newFolder(), ['tail', 'log.jsonl'])).toEqual({
     code: 3,
     stdout: '',
-    stderr: 'swarm: there is no log at log.jsonl\n',
+    stderr:
+      'swarm: there is no log at log.jsonl; name one that there is (LOG, or SWARM_LOG), or write one: `swarm demo` does, and every agent\n',
   });
 });

@@ -89,11 +89,40 @@ describe.concurrent('a server that cannot run', () => {
     }
   });
 
-  test('since the program is none, says which', async () => {
-    const { code, stderr } = await swarm(newFolder(), ['up', '--server', '/absent/nats-server']);
-    expect({ code, stderr }).toEqual({
+  test('since the program is none, says which, and who named it', async () => {
+    for (const program of ['/absent/nats-server', '/bin/ls']) {
+      const { code, stderr } = await swarm(newFolder(), ['up', '--server', program], {
+        env: { SWARM_NATS_SERVER: '/somewhere/else' },
+      });
+      expect(code).toBe(3);
+      expect(stderr).toMatch(
+        new RegExp(`^swarm: --server names ${program}, which will not do: .*; correct it, or leave it out`),
+      );
+      expect(stderr).not.toContain('SWARM_NATS_SERVER');
+    }
+  });
+
+  test('since another one works in its store, names it and the option', async () => {
+    const folder = newFolder();
+    const first = await up(folder, '--no-monitor');
+    await first.says('Ctrl-C stops it');
+    const second = await up(folder, '--no-monitor');
+    expect(await second.ended).toMatchObject({
       code: 3,
-      stderr: expect.stringMatching(/^swarm: .*\/absent\/nats-server/),
+      stderr: expect.stringMatching(
+        /^swarm: another nats-server is at work in \.swarm\/jetstream; use that one, or choose another folder with --store\n$/,
+      ),
+    });
+    first.signal('SIGINT');
+    await first.ended;
+  });
+
+  // There a folder that exists answers as one that does not, and Node's own way to make folders asks for ever.
+  test.skipIf(process.platform !== 'linux')('since its store cannot be made, names that', async () => {
+    const running = await up(newFolder(), '--no-monitor', '--store', '/proc/x/y');
+    expect(await running.ended).toMatchObject({
+      code: 3,
+      stderr: expect.stringMatching(/^swarm: cannot make the folder \/proc\/x: .*; choose another .*--store/),
     });
   });
 });

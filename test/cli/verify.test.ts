@@ -94,7 +94,11 @@ describe.concurrent('whose keys count', () => {
 
 describe.concurrent('a log that cannot be looked at', () => {
   test.each([
-    ['that is not there', 'verify', /^swarm: there is no log at logs\/swarm\.jsonl/],
+    [
+      'that is not there',
+      'verify',
+      /^swarm: there is no log at logs\/swarm\.jsonl; name one .*\(LOG, or SWARM_LOG\), or write one/,
+    ],
     [
       'in a folder that is not there',
       'verify absent/log.jsonl',

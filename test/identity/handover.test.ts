@@ -1,5 +1,5 @@
-import { expect, test } from 'vitest';
-import { parseHandover, printHandover } from '../../src/identity/handover.ts';
+import { describe, expect, test } from 'vitest';
+import { parseHandover, printHandover, refuseSecrets } from '../../src/identity/handover.ts';
 import { generateKey } from '../../src/identity/key.ts';
 import { printNkey } from '../../src/identity/nkey.ts';
 
@@ -40,3 +40,50 @@ test.each<[string, string, string]>([
 test.each(['', 'a b', 'a.b', 'ä', 'x'.repeat(65)])('no line is made for the name “%s”', (bad) => {
   expect(() => printHandover(bad, key)).toThrow(expect.objectContaining({ code: 'USAGE' }));
 });
+
+describe('a secret key that was pasted into a line', () => {
+  const secret = key.exportSeed().toString('base64');
+  const places: Record<string, string> = {
+    'in place of the record key': `${name} ${secret} ${checkpoint} ${nkey}`,
+    'in place of the checkpoint key': `${name} ${record} ${secret} ${nkey}`,
+    'in place of the NKey': `${name} ${record} ${checkpoint} ${secret}`,
+    'without its padding': `${name} ${secret.slice(0, -1)} ${checkpoint} ${nkey}`,
+    'as the name': `${secret} ${record} ${checkpoint} ${nkey}`,
+    'as an env file has it': `SWARM_SIGNING_SK_B64=${secret} SWARM_VERIFY_PK_B64=${record} ${record}`,
+  };
+
+  test.each(Object.entries(places))('%s, is known by what else stands there', (_, text) => {
+    expect(() => refuseSecrets(text, () => false)).toThrow(
+      expect.objectContaining({ code: 'KEY_IS_SECRET' }),
+    );
+  });
+
+  test('alone is known by whose it is', () => {
+    expect(() => refuseSecrets(`${name} ${secret}`, (known) => known === key.publicKey)).toThrow('word 2 ');
+    expect(() => refuseSecrets(`${name} ${secret}`, () => false)).not.toThrow();
+  });
+
+  test.each([...Object.entries(places), ['alone', secret], ['in hex', key.exportSeed().toString('hex')]])(
+    '%s, is not repeated in any error',
+    (_, text) => {
+      for (const read of [() => refuseSecrets(text, () => true), () => parseHandover(text)]) {
+        const message = messageThrownBy(read);
+        expect(message).not.toContain(secret.slice(0, 12));
+        expect(message).not.toContain(key.exportSeed().toString('hex').slice(0, 12));
+      }
+    },
+  );
+
+  test('is not found where there are only public ones', () => {
+    expect(() => refuseSecrets(line, (known) => known === key.publicKey)).not.toThrow();
+  });
+});
+
+function messageThrownBy(work: () => unknown): string {
+  try {
+    work();
+    return '';
+  } catch (thrown) {
+    return String(thrown);
+  }
+}

@@ -23,7 +23,7 @@ describe.skipIf(process.platform === 'win32')('findNatsServer', () => {
   test('reads the version of a real nats-server', async () => {
     const path = await natsServerPath();
     const found = await findNatsServer({ env: { SWARM_NATS_SERVER: path } });
-    expect(found).toEqual({ path, version: expect.stringMatching(/^\d+\.\d+\.\d+/), source: 'environment' });
+    expect(found).toEqual({ path, version: expect.stringMatching(/^\d+\.\d+\.\d+/), source: 'named' });
   });
 
   test('takes the one that SWARM_NATS_SERVER names before any other', async () => {
@@ -31,7 +31,7 @@ describe.skipIf(process.platform === 'win32')('findNatsServer', () => {
     await install(join(folder.path, 'bin/nats-server'));
     const path = await install(join(folder.path, 'mine'), 'nats-server: v2.11.0');
     const found = await findNatsServer(only(folder.path, ['bin'], { SWARM_NATS_SERVER: path }));
-    expect(found).toEqual({ path, version: '2.11.0', source: 'environment' });
+    expect(found).toEqual({ path, version: '2.11.0', source: 'named' });
   });
 
   const unusable: Record<string, { make(path: string): Promise<unknown>; says: RegExp }> = {

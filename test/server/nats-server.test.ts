@@ -129,7 +129,7 @@ describe('a nats-server that cannot start says so at once, and how to go on', ()
         await writeFile(join(folder, 'file'), '');
         return { storeDir: join(folder, 'file', 'store') };
       },
-      says: /cannot start: ENOTDIR.* choose a folder for its data that can be written/,
+      says: /cannot start: cannot make the folder .*: ENOTDIR.* choose a folder for its data that can be written/,
     },
     'the store is not a store': {
       options: async (folder) => {

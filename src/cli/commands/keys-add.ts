@@ -3,10 +3,11 @@
  */
 import { text } from 'node:stream/consumers';
 import type { Command } from '@commander-js/extra-typings';
-import { readSettings } from '../../agent/settings.ts';
+import { loadKey } from '../../agent/self.ts';
+import { readSettings, type Settings } from '../../agent/settings.ts';
 import { SwarmError } from '../../base/errors.ts';
-import { type Handover, parseHandover } from '../../identity/handover.ts';
-import type { Keyring } from '../../identity/keyring.ts';
+import { parseHandover, refuseSecrets } from '../../identity/handover.ts';
+import { type Keyring, loadKeyring } from '../../identity/keyring.ts';
 import { emptyKeyring, updateKeyring } from '../../identity/keyring-edit.ts';
 import type { Invocation } from '../invocation.ts';
 import { parsePatterns, rightsOf, withAgentAndRights } from '../keyring-change.ts';
@@ -36,7 +37,9 @@ Examples:
     .action(async (words, { publish, rotate = false, keyring }) => {
       const patterns = parsePatterns(publish);
       const settings = await readSettings(given({ keyring }));
-      const handovers = await readHandovers(words);
+      const lines = await readLines(words);
+      await requireNoSecret(lines, settings);
+      const handovers = lines.map(parseHandover);
       let before: Keyring = emptyKeyring;
       const after = await updateKeyring(settings.keyring, (current) => {
         before = current;
@@ -50,11 +53,21 @@ Examples:
     });
 }
 
-async function readHandovers(words: readonly string[]): Promise<readonly Handover[]> {
-  if (words.length !== 1 || words[0] !== '-') return [parseHandover(words.join(' '))];
+async function readLines(words: readonly string[]): Promise<readonly string[]> {
+  if (words.length !== 1 || words[0] !== '-') return [words.join(' ')];
   const lines = (await text(process.stdin)).split('\n').filter((line) => line.trim() !== '');
   if (lines.length === 0) throw new SwarmError('USAGE', 'there is no line on stdin');
-  return lines.map(parseHandover);
+  return lines;
+}
+
+/** Throws `KEY_IS_SECRET` where our own secret key is in `lines`, or that of an agent in the keyring or of the line. */
+async function requireNoSecret(lines: readonly string[], settings: Settings): Promise<void> {
+  // Without a key of our own, and with a keyring that is missing or broken, there is less to know a secret by.
+  const own = await loadKey(settings).catch(() => undefined);
+  const known = await loadKeyring(settings.keyring).catch(() => undefined);
+  for (const line of lines) {
+    refuseSecrets(line, (key) => key === own?.key.publicKey || known?.keyring.find(key) !== undefined);
+  }
 }
 
 function tellOfChange(name: string, before: Keyring, after: Keyring, path: string, out: Output): void {

@@ -8,7 +8,7 @@ import type { Command } from '@commander-js/extra-typings';
 import { readSettings } from '../../agent/settings.ts';
 import { messageOf, SwarmError } from '../../base/errors.ts';
 import { parseAgentName } from '../../identity/agent-name.ts';
-import { loadIdentity, readEnvFile, saveIdentity } from '../../identity/envfile.ts';
+import { loadIdentity, pairPresent, readEnvFile, saveIdentity } from '../../identity/envfile.ts';
 import { parseHandover, printHandover } from '../../identity/handover.ts';
 import { generateKey, type PublicKey } from '../../identity/key.ts';
 import { type AgentEntry, type Keyring, loadKeyring } from '../../identity/keyring.ts';
@@ -110,13 +110,9 @@ async function planFor(wanted: Wanted, envFile: string, keyringFile: string): Pr
  */
 async function oldKeyIn(envFile: string, force: boolean): Promise<PublicKey | undefined> {
   const values = await readEnvFile(envFile);
-  if (!values?.SWARM_SIGNING_SK_B64 && !values?.SWARM_VERIFY_PK_B64) return undefined;
-  if (!force) {
-    throw new SwarmError(
-      'KEY_EXISTS',
-      `${envFile} already holds a key pair; \`swarm keys show\` prints its line, --force replaces it and keeps the file as it was beside it`,
-    );
-  }
+  const present = pairPresent(values ?? {}, envFile);
+  if (present === undefined) return undefined;
+  if (!force) throw present;
   const identity = await loadIdentity(envFile).catch(() => undefined); // what cannot be read can still be replaced
   return identity?.key.publicKey;
 }

@@ -9,7 +9,7 @@ import { parsePattern } from '../../base/subject.ts';
 import { isJsonText } from '../../record/payload.ts';
 import type { Invocation } from '../invocation.ts';
 import { joined } from '../joining.ts';
-import { given, parseCount, takingSettings } from '../options.ts';
+import { given, parsePositive, takingSettings } from '../options.ts';
 import { type Output, type Piece, styled } from '../output.ts';
 
 export function define(command: Command, invocation: Invocation): void {
@@ -22,7 +22,7 @@ command goes on where it stopped. Ctrl-C ends it.`,
     )
     .argument('<filter>', "a subject; * stands for one token, a last > for the rest: 'thread.t1.>'")
     .option('--durable <name>', 'the name under which the broker remembers what was acked')
-    .option('--count <n>', 'end after so many messages', parseCount)
+    .option('--count <n>', 'end after so many messages', parsePositive)
     .option('--new', 'a new durable begins with what comes from now on')
     .option('--json', 'print each message as one JSON object')
     .addHelpText(
@@ -35,12 +35,11 @@ Examples:
     )
     .action(async (filterText, { durable, count, new: onlyNew, json, ...options }) => {
       const filter = parsePattern(filterText);
-      if (count === 0) return;
       const printed = await joined(options, invocation, (swarm, interrupted) =>
         print(swarm, interrupted, invocation.out, {
           filter,
           durable: durable ?? defaultDurable(swarm, filter),
-          count: count ?? Number.POSITIVE_INFINITY,
+          count,
           deliver: onlyNew === true ? 'new' : 'all',
           asJson: json === true,
         }),
@@ -52,7 +51,7 @@ Examples:
 interface Printing {
   readonly filter: string;
   readonly durable: string;
-  readonly count: number;
+  readonly count: number | undefined;
   readonly deliver: 'all' | 'new';
   readonly asJson: boolean;
 }
@@ -65,13 +64,13 @@ async function print(
   { filter, durable, count, deliver, asJson }: Printing,
 ): Promise<number> {
   // Not more than are wanted: what is on the log as heard should have been printed.
-  await using subscription = swarm.subscribe(filter, { durable, deliver, ahead: Math.min(count, 256) });
+  await using subscription = swarm.subscribe(filter, { durable, deliver, ...given({ atMost: count }) });
   await subscription.ready();
   interrupted.addEventListener('abort', () => void subscription.stop(), { once: true }); // `next` returns then
   if (interrupted.aborted) return 0;
   out.note(`Listening on ${filter} as ${durable}; Ctrl-C ends.`);
   let printed = 0;
-  while (printed < count) {
+  while (printed !== count) {
     const message = await subscription.next();
     if (message === undefined) break;
     if (asJson) out.jsonText(jsonOf(message));

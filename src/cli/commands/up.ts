@@ -32,7 +32,7 @@ Examples:
       const { path, version } = await findNatsServer({
         download: true,
         note: (line) => out.note(line),
-        ...(program !== undefined && { env: { ...process.env, SWARM_NATS_SERVER: program } }),
+        ...(program !== undefined && { named: { path: program, by: '--server' } }),
       });
       const interrupted = interruption.take();
       const said: string[] = [];
@@ -71,14 +71,27 @@ async function start(options: StartOptions): Promise<NatsServer> {
   try {
     return await startNatsServer(options);
   } catch (cause) {
-    const port = /:(\d+): bind: address already in use/.exec(messageOf(cause))?.[1];
-    if (port === undefined) throw cause;
+    const problem = problemOf(messageOf(cause), options);
+    if (problem === undefined) throw cause;
+    throw new SwarmError('SERVER_START', problem, { cause });
+  }
+}
+
+/** Returns why a server did not start, with the option that is the way out; `undefined` where none is. */
+function problemOf(message: string, { port, storeDir }: StartOptions): string | undefined {
+  const taken = /:(\d+): bind: address already in use/.exec(message)?.[1];
+  if (taken !== undefined) {
     const way =
-      port === String(options.port)
+      taken === String(port)
         ? 'use what runs there if it is a NATS server, or choose another port with --port (0 is a free one)'
         : 'choose another port for monitoring with --monitor-port (0 is a free one), or go without (--no-monitor)';
-    throw new SwarmError('SERVER_START', `port ${port} is in use; ${way}`, { cause });
+    return `port ${taken} is in use; ${way}`;
   }
+  if (message.includes('another one is at work in')) {
+    return `another nats-server is at work in ${storeDir}; use that one, or choose another folder with --store`;
+  }
+  const unwritable = /^nats-server cannot start: (.*); choose a folder for its data/s.exec(message)?.[1];
+  return unwritable && `${unwritable}; choose another folder for its data with --store`;
 }
 
 /** Returns how `server` ended by itself; `undefined` once it is to be stopped. */
