@@ -93,7 +93,7 @@ export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
       ...(options.durability !== undefined && { durability: options.durability }),
       ...(options.rotateBytes !== undefined && { rotateBytes: options.rotateBytes }),
     });
-    const publisher = openPublisher(bus, { stream: settings.stream, clock });
+    const publisher = openPublisher(bus, { stream: settings.stream, clock, offset: facts.clock });
     const freshForNs = facts.duplicateWindowNs / 2n;
     return new Swarm({
       key,

@@ -144,8 +144,8 @@ export function streamDifferences(wanted: StreamWanted, found: Settings): readon
   return differences;
 }
 
-/** Returns the broker's clock. */
-async function brokerTime(bus: Bus, stream: string): Promise<bigint> {
+/** Returns the broker's clock; throws `BUS_STREAM` or `BUS_PERMISSION`. */
+export async function brokerTime(bus: Bus, stream: string): Promise<bigint> {
   const info = await readStream(bus, stream);
   const time = parseTime(info?.ts ?? '');
   if (time === undefined)

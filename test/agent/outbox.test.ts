@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { jetstream } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
 import { describe, expect, test } from 'vitest';
+import { systemClock } from '../../src/base/clock.ts';
 import { agentsIn } from '../support/agents.ts';
 import { temporaryFolder } from '../support/log.ts';
 import { testServer } from '../support/nats.ts';
@@ -29,7 +30,8 @@ describe('a publish that the broker refuses', () => {
       reason: 'stream-full',
       payloadHash: refused?.header.payloadHash,
     });
-    expect(await place.verify()).toMatchObject({ verified: 3, bad: 0, counted: { withheld: 1 } });
+    expect(unsent?.payload?.toString()).toBe('2');
+    expect(await place.verify({ requirePayloads: true })).toMatchObject({ verified: 3, bad: 0 });
   });
 
   test('for want of a permission is rejected alone: what is sent beside it arrives', async () => {
@@ -122,3 +124,94 @@ test('a publish while the broker is away for long is said anew once it is back',
   const [first] = place.records();
   expect([seq, record.header.cause]).toEqual([1, first?.leaf]);
 });
+
+describe('a clock that is not the broker’s', () => {
+  const second = 1_000_000_000n;
+  const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+  /** A clock that can be set. */
+  function clockSetBy(start: bigint): { clock: () => bigint; step(ns: bigint): void } {
+    const real = systemClock();
+    let offset = start;
+    return {
+      clock: () => real() + offset,
+      step: (ns) => {
+        offset += ns;
+      },
+    };
+  }
+
+  test('and goes behind it does not make a publish count that every receiver finds stale', async () => {
+    await using server = await testServer();
+    const place = await agentsIn(temporaryFolder(), server.url, ['planner', 'listener']);
+    const duplicateWindowMs = 4_000; // a record is fresh for two seconds
+    const { clock } = clockSetBy((-3n * second) / 2n);
+    await using planner = await place.join('planner', { duplicateWindowMs, clock });
+    server.kill('SIGKILL');
+    await server.exited;
+    const published = planner.publish('thread.t.planner', 'late');
+    await wait(700); // the planner's clock says that it is fresh for more than a second still, the broker's that it is not
+    await server.restart();
+    const { record } = await published;
+    const [first] = place.records();
+    expect(record.header.cause).toBe(first?.leaf);
+    await using listener = await place.join('listener', { duplicateWindowMs });
+    const message = await listener.subscribe('thread.t.>', { durable: 'd' }).next();
+    expect(message?.record.leaf).toBe(record.leaf);
+    await message?.ack();
+    expect(place.records().filter(({ header }) => header.kind === 'BUS.REJECT')).toEqual([]);
+  });
+
+  test.each([
+    ['forward', 60n * second],
+    ['back', -60n * second],
+  ])('because it steps %s while a publish waits does not make it count either', async (_, step) => {
+    await using server = await testServer();
+    const place = await agentsIn(temporaryFolder(), server.url, ['planner']);
+    const duplicateWindowMs = 4_000;
+    const { clock, step: stepClock } = clockSetBy(0n);
+    await using planner = await place.join('planner', { duplicateWindowMs, clock });
+    server.kill('SIGKILL');
+    await server.exited;
+    const failed = expect(planner.publish('thread.t.planner', 'late')).rejects.toMatchObject({
+      code: 'BUS_CLOCK',
+    });
+    stepClock(step);
+    await wait(2_500);
+    await server.restart();
+    await failed;
+    const kinds = place.records().map(({ header }) => [header.kind, header.reason]);
+    expect(kinds).toEqual([
+      ['BUS.PUBLISH', undefined],
+      ['BUS.UNSENT', 'clock'],
+    ]);
+    stepClock(-step);
+    await expect(planner.publish('thread.t.planner', 'in time')).resolves.toMatchObject({ seq: 1 });
+  });
+
+  test('because it stepped while nothing was said fails the next publish, which receivers refuse', async () => {
+    await using server = await testServer();
+    const place = await agentsIn(temporaryFolder(), server.url, ['planner']);
+    const { clock, step } = clockSetBy(0n);
+    await using planner = await place.join('planner', { clock });
+    step(60n * second);
+    await expect(planner.publish('thread.t.planner', 1)).rejects.toMatchObject({ code: 'BUS_CLOCK' });
+    step(-60n * second);
+    await expect(planner.publish('thread.t.planner', 2)).resolves.toMatchObject({ seq: 2 });
+  });
+});
+
+test('leaving while the broker is away says nothing anew, and logs what was certainly not sent', async () => {
+  await using server = await testServer();
+  const place = await agentsIn(temporaryFolder(), server.url, ['planner']);
+  const planner = await place.join('planner', { duplicateWindowMs: 1_000 });
+  server.kill('SIGKILL');
+  await server.exited;
+  const failed = expect(planner.publish('thread.t.planner', 1)).rejects.toMatchObject({ code: 'BUS_CLOSED' });
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  await planner.close();
+  await failed;
+  const [published, ...rest] = place.records();
+  expect(rest.map(({ header }) => [header.kind, header.cause, header.reason])).toEqual([
+    ['BUS.UNSENT', published?.leaf, 'closed'],
+  ]);
+}, 30_000);
