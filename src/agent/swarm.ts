@@ -17,7 +17,7 @@ import type { PublicKey, SigningKey } from '../identity/key.ts';
 import type { Agent, Keyring } from '../identity/keyring.ts';
 import { type LogWriter, openLog } from '../log/writer.ts';
 import { receivedHashKey } from '../record/received.ts';
-import { currentDelivery } from './causality.ts';
+import { causedByNobody, currentDelivery, currentWork } from './causality.ts';
 import { type Handler, Handling, type HandlingOptions } from './handling.ts';
 import type { Message } from './message.ts';
 import { firstSaidAs, Outbox, type Published } from './outbox.ts';
@@ -58,7 +58,7 @@ export interface SubscribeOptions {
   readonly deliver?: 'all' | 'new';
   /** How long the broker waits for an ack before it delivers again, in ms. @default 30000 */
   readonly ackWaitMs?: number;
-  /** How many messages may be on the log ahead of whoever takes them. @default 256 */
+  /** How many messages may be on the log ahead of whoever takes them, 1 or more. @default 256 */
   readonly ahead?: number;
 }
 
@@ -188,53 +188,83 @@ export class Swarm implements AsyncDisposable {
 
   /**
    * Subscribes to `filter` under a durable name. Iterate over what is returned: each message was verified, and its
-   * BUS.DELIVER is on disk, before it is seen. Ack each; what is not acked comes again.
+   * BUS.DELIVER is on disk, before it is seen. Ack each; what is not acked comes again. Throws `SUBJECT_INVALID`, `USAGE`,
+   * and `BUS_CLOSED` once the swarm is being left.
    */
   subscribe(filter: string, options: SubscribeOptions): Subscription {
     const { bus, keyring, swarm, freshForNs, log, stream } = this.#parts;
     const { durable, deliver = 'all', ackWaitMs = 30_000, ahead = 256 } = options;
+    this.#requireOpen();
     const pattern = parsePattern(filter);
+    requireCounts({ ackWaitMs, ahead });
+    const consumer = { stream, durable, filter: pattern, deliver, ackWaitMs, prefetch: ahead };
     const subscription = new Subscription({
-      open: () =>
-        openConsumer(bus, { stream, durable, filter: pattern, deliver, ackWaitMs, prefetch: ahead }),
+      open: (onArrival) => openConsumer(bus, { ...consumer, onArrival }),
       receiver: { keyring, swarm, freshForNs },
       log,
       stream,
       durable,
-      ahead,
     });
-    this.#open.add(subscription);
+    this.#keepOpen(subscription, subscription.ended);
     return subscription;
   }
 
   /**
    * Subscribes with a handler: acks when it returns, and when it throws lets the message come again, later each time.
-   * What the handler publishes names the message it handles as its cause. Resolves once the durable is there.
+   * What the handler publishes names the message it handles as its cause. A handler that acks, naks or terms its message
+   * itself has the say; while it is at work its message is kept from being delivered again. Resolves once the durable is
+   * there. Throws what `subscribe` throws, and `BUS_CONSUMER`.
    */
   async handle(
     filter: string,
     options: SubscribeOptions & HandlingOptions,
     handler: Handler,
   ): Promise<Handling> {
+    const { concurrency = 1, finishWithinMs = 30_000 } = options;
+    requireCounts({ concurrency, finishWithinMs });
     const subscription = this.subscribe(filter, options);
     await subscription.ready();
+    this.#requireOpen();
     const handling = new Handling(subscription, handler, options);
     this.#open.delete(subscription);
-    this.#open.add(handling);
+    this.#keepOpen(handling, Promise.allSettled([handling.finished, subscription.ended]));
     return handling;
   }
 
-  /** Stops taking, finishes what handlers are at, waits for what is being sent, and leaves. */
-  close(): Promise<void> {
-    this.#closed ??= (async () => {
-      const { bus, log } = this.#parts;
-      await Promise.all([...this.#open].map((open) => open.stop()));
-      this.#left = true;
-      await this.#outbox.close();
-      await bus.close();
-      await log.close();
-    })();
-    return this.#closed;
+  /**
+   * Stops taking, finishes what handlers are at, waits for what is being sent, and leaves. A handler that does not end
+   * is waited for as long as its `finishWithinMs` says. Called by a handler, it resolves when the others are finished,
+   * and the swarm is left once that handler has returned.
+   */
+  async close(): Promise<void> {
+    this.#closed ??= causedByNobody(() => this.#close());
+    const own = currentWork();
+    if (own === undefined) return await this.#closed;
+    own.leave();
+    await this.#stopAll();
+  }
+
+  async #close(): Promise<void> {
+    const { bus, log } = this.#parts;
+    await this.#stopAll();
+    this.#left = true;
+    await this.#outbox.close();
+    await bus.close();
+    await log.close();
+  }
+
+  async #stopAll(): Promise<void> {
+    await Promise.all([...this.#open].map((open) => open.stop()));
+  }
+
+  /** Knows `opened` until it has `ended`, which rejects nothing. */
+  #keepOpen(opened: Subscription | Handling, ended: Promise<unknown>): void {
+    this.#open.add(opened);
+    void ended.then(() => this.#open.delete(opened));
+  }
+
+  #requireOpen(): void {
+    if (this.#closed !== undefined) throw new SwarmError('BUS_CLOSED', 'the swarm was left; join it again');
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -260,6 +290,15 @@ export class Swarm implements AsyncDisposable {
       'PUBLISH_NOT_PERMITTED',
       `the keyring does not let ${agent.name} publish on ${subject}, only on ${agent.publish.join(', ')}; \`swarm keys add LINE --publish PATTERN …\` names anew all that it may`,
     );
+  }
+}
+
+/** Throws `USAGE` for a number that is not whole and at least 1. */
+function requireCounts(numbers: Readonly<Record<string, number>>): void {
+  for (const [name, value] of Object.entries(numbers)) {
+    if (!Number.isSafeInteger(value) || value < 1) {
+      throw new SwarmError('USAGE', `${name} is a whole number from 1 on, not ${value}`);
+    }
   }
 }
 

@@ -16,6 +16,7 @@ import {
 import { messageOf, SwarmError } from '../base/errors.ts';
 import type { Bus } from './connection.ts';
 import { Deliveries } from './deliveries.ts';
+import type { BusMessage } from './message.ts';
 import { isPermissionRefused } from './requirements.ts';
 import { brokerCode, isStreamMissing } from './stream.ts';
 import { spokenDuration } from './time.ts';
@@ -37,6 +38,8 @@ export interface ConsumerOptions {
    * slow handlers that share a durable want 1. @default 256
    */
   readonly prefetch?: number;
+  /** Told of each message as it arrives, before it is read. */
+  readonly onArrival?: (message: BusMessage) => void;
 }
 
 const forgottenAfterMs = 300_000;
@@ -66,6 +69,7 @@ export async function openConsumer(bus: Bus, options: ConsumerOptions): Promise<
     prefetch: Math.max(1, Math.min(prefetch, options.maxAckPending ?? 1_024)),
     ackWaitMs: (info.config.ack_wait ?? 30e9) / 1e6,
     ackFloor: ackFloorOf(info),
+    onArrival: options.onArrival,
     read: () => readConsumer(bus, stream, config.name),
     recreate: (ackFloor) => recreateConsumer(bus, stream, config, ackFloor),
   });
