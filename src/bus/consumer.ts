@@ -98,10 +98,14 @@ function consumerConfig(options: ConsumerOptions): NamedConfig {
   };
 }
 
-/** Returns each difference that matters, as `filter: thread.a.>, wanted thread.>`. Pure. */
+/**
+ * Returns each difference that matters, as `filter: thread.a.>, wanted thread.>`: what keeps messages back, gives them
+ * up, or hands them out again before the ack wait is over. Another `max_ack_pending` only sets the pace. Pure.
+ */
 export function consumerDifferences(
   wanted: Partial<ConsumerConfig>,
   found: Partial<ConsumerConfig>,
+  now: Date = new Date(),
 ): readonly string[] {
   const differences: string[] = [];
   const differ = (field: string, is: string, want: string): void => {
@@ -116,6 +120,10 @@ export function consumerDifferences(
     differ(limit, value > 0 ? String(value) : 'unlimited', 'unlimited');
   }
   differ('headers_only', found.headers_only === true ? 'on' : 'off', 'off');
+  differ('backoff', found.backoff?.map(spokenDuration).join(' ') || 'none', 'none');
+  differ('replay_policy', found.replay_policy ?? ReplayPolicy.Instant, ReplayPolicy.Instant);
+  const isPaused = found.pause_until !== undefined && Date.parse(found.pause_until) > now.getTime();
+  differ('pause_until', isPaused ? String(found.pause_until) : 'none', 'none');
   if (isLasting) differ('inactive_threshold', spokenThreshold(found.inactive_threshold), 'none');
   return differences;
 }
