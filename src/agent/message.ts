@@ -4,7 +4,7 @@
 import type { BusMessage } from '../bus/message.ts';
 import type { Agent } from '../identity/keyring.ts';
 import type { SignedRecord } from '../record/signed.ts';
-import { firstSaidAs } from './outbox.ts';
+import { firstSaidAs } from './envelope.ts';
 import { decodePayload } from './payload.ts';
 
 /** What came with a message and nobody signed. Do not decide by it. */

@@ -18,10 +18,7 @@ import { PublishError } from '../bus/refusal.ts';
 import type { LogWriter } from '../log/writer.ts';
 import type { Draft } from '../record/draft.ts';
 import type { SignedRecord } from '../record/signed.ts';
-import { printEnvelope } from './envelope.ts';
-
-/** The meta member that names the first record of a row of them that say the same message again. */
-export const firstSaidAs = 'first-said-as';
+import { firstSaidAs, printEnvelope } from './envelope.ts';
 
 /** How often a connected broker is asked for a message before it is given up, and the pause in between. */
 const searchTries = 3;

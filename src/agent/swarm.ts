@@ -16,11 +16,13 @@ import { ensureStream, threadsStream } from '../bus/stream.ts';
 import type { PublicKey, SigningKey } from '../identity/key.ts';
 import type { Agent, Keyring } from '../identity/keyring.ts';
 import { type LogWriter, openLog } from '../log/writer.ts';
+import type { Draft } from '../record/draft.ts';
 import { receivedHashKey } from '../record/received.ts';
 import { causedByNobody, currentDelivery, currentWork } from './causality.ts';
+import { envelopeBytesAtMost, envelopeBytesNever, firstSaidAs } from './envelope.ts';
 import { type Handler, Handling, type HandlingOptions } from './handling.ts';
 import type { Message } from './message.ts';
-import { firstSaidAs, Outbox, type Published } from './outbox.ts';
+import { Outbox, type Published } from './outbox.ts';
 import { encodePayload } from './payload.ts';
 import { keyringOfOne, loadKey, loadKnownKeys } from './self.ts';
 import { readSettings, type SettingSources } from './settings.ts';
@@ -36,6 +38,11 @@ export interface SwarmOptions extends SettingSources {
    * stream must say the same. @default 30000
    */
   readonly duplicateWindowMs?: number;
+  /**
+   * The age in ms at which the stream drops messages. A stream that drops any is refused unless this says so; every
+   * agent of it must say the same. @default none are dropped
+   */
+  readonly maxAgeMs?: number;
   /** @default the system's */
   readonly clock?: Clock;
 }
@@ -66,6 +73,12 @@ export interface SubscribeOptions {
 export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
   const { clock = systemClock(), duplicateWindowMs = 30_000 } = options;
   const settings = await readSettings(options);
+  if (!/^[A-Za-z0-9_-]{1,64}$/.test(settings.stream)) {
+    throw new SwarmError(
+      'USAGE',
+      `not a stream name: ${JSON.stringify(settings.stream)} (1 to 64 letters, digits, _ and -)`,
+    );
+  }
   const { key, warnings } = await loadKey(settings);
   for (const warning of warnings) process.emitWarning(warning, { type: 'SwarmWarning' });
   const keyring = (await loadKnownKeys(settings))?.keyring ?? keyringOfOne(key.publicKey);
@@ -83,7 +96,13 @@ export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
     ...(agent !== undefined && { name: agent.name }),
   });
   try {
-    const wanted = { ...threadsStream, name: settings.stream, duplicateWindowMs };
+    const { maxAgeMs } = options;
+    const wanted = {
+      ...threadsStream,
+      name: settings.stream,
+      duplicateWindowMs,
+      ...(maxAgeMs !== undefined && { maxAgeMs }),
+    };
     const facts = await ensureStream(bus, { ...wanted, clock });
     requireClock(bus, facts);
     const log = await openLog(settings.log, {
@@ -166,16 +185,9 @@ export class Swarm implements AsyncDisposable {
     const bytes = encodePayload(payload);
     this.#requirePermission(to);
     if (options.meta !== undefined) checkMeta(options.meta);
-    const { maxPayload } = this.#parts.bus;
-    if (bytes.length > maxPayload) {
-      throw new SwarmError(
-        'BUS_PAYLOAD_TOO_LARGE',
-        `${to}: the payload is ${bytes.length} bytes, the server takes ${maxPayload}`,
-      );
-    }
     const cause = options.cause?.delivery ?? currentDelivery();
     const trace = options.trace ?? cause?.header.trace;
-    return await this.#outbox.send({
+    const draft = {
       subject: to,
       kind: 'BUS.PUBLISH',
       payload: bytes,
@@ -183,7 +195,9 @@ export class Swarm implements AsyncDisposable {
       refs: options.refs?.map(({ record }) => record.leaf),
       trace,
       meta: options.meta,
-    });
+    };
+    this.#requireSize(draft);
+    return await this.#outbox.send(draft);
   }
 
   /**
@@ -269,6 +283,19 @@ export class Swarm implements AsyncDisposable {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** Leaves room for headers as long as they can become, should the message have to be said anew. */
+  #requireSize({ subject, payload, ...rest }: Draft & { readonly payload: Uint8Array }): void {
+    const { bus, key, swarm } = this.#parts;
+    const { maxPayload } = bus;
+    if (payload.length + envelopeBytesNever <= maxPayload) return;
+    const headers = envelopeBytesAtMost({ subject, ...rest }, { signer: key.publicKey, swarm });
+    if (payload.length + headers <= maxPayload) return;
+    throw new SwarmError(
+      'BUS_PAYLOAD_TOO_LARGE',
+      `${subject}: the payload is ${payload.length} bytes and its headers up to ${headers}, the server takes ${maxPayload}`,
+    );
   }
 
   #requirePermission(subject: string): void {

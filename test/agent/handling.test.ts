@@ -2,6 +2,8 @@
 import { readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { connect as connectTcp, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { jetstreamManager } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
 import { beforeAll, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
@@ -90,7 +92,7 @@ describe('a handler that settles its message itself is taken at its word', () =>
     const attempts: number[] = [];
     await listener.handle(filter, { durable }, async (message) => {
       attempts.push(message.attempt);
-      if (message.attempt === 1) await message.nak();
+      if (message.attempt === 1) await message.nak(500);
     });
     await say(1);
     await until(() => attempts.length === 2);
@@ -120,7 +122,7 @@ describe('a handler that settles its message itself is taken at its word', () =>
     await say(1);
     const subscription = listener.subscribe(filter, { durable });
     const message = await subscription.next();
-    await message?.nak();
+    await message?.nak(500);
     await message?.ack();
     expect((await subscription.next())?.attempt).toBe(2);
   });
@@ -385,6 +387,27 @@ describe('handlers that end because the log fails', () => {
     expect(warnings[0]).toContain(`the handlers of ${durable} take no more messages`);
     await expect(handling.finished).rejects.toMatchObject({ code: 'LOG_WRITE_FAILED' });
     rmSync(full);
+  });
+});
+
+test('what has ended is not kept in memory by the swarm', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect: () => void = runInNewContext('gc');
+  await using listener = await place.join('listener');
+  const ended = await (async () => {
+    const subscription = listener.subscribe(filter, { durable });
+    await subscription.ready();
+    await subscription.stop();
+    const handling = await listener.handle(filter, { durable }, () => undefined);
+    await handling.stop();
+    const failed = listener.subscribe('thread.other.>', { durable }); // which has another filter
+    await failed.ready().catch(() => undefined);
+    return [subscription, handling, failed].map((thing) => new WeakRef<object>(thing));
+  })();
+  await until(async () => {
+    await wait(50);
+    collect();
+    return ended.every((thing) => thing.deref() === undefined);
   });
 });
 
