@@ -38,7 +38,7 @@ export interface Published {
 
 export interface OutboxParts {
   readonly bus: Bus;
-  readonly publisher: Publisher;
+  readonly publisher: Pick<Publisher, 'publish' | 'measureClock' | 'close'>;
   readonly log: LogWriter;
   readonly stream: string;
   /** For how long after its time a record counts as fresh: half the duplicate window. */

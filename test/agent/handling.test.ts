@@ -1,6 +1,5 @@
 /** Handlers at work: whose word counts, what is kept from coming twice, and how they end. */
 import { readFileSync, rmSync, symlinkSync } from 'node:fs';
-import { connect as connectTcp, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -11,6 +10,7 @@ import type { Message } from '../../src/agent/message.ts';
 import type { Swarm } from '../../src/agent/swarm.ts';
 import type { NatsServer } from '../../src/server/nats-server.ts';
 import { agentsIn, type Place } from '../support/agents.ts';
+import { cableTo } from '../support/cable.ts';
 import { temporaryFolder } from '../support/log.ts';
 import { testServer } from '../support/nats.ts';
 
@@ -425,32 +425,3 @@ test.each([
     code: 'USAGE',
   });
 });
-
-/** A connection to a port of this machine that can be cut, and mended. */
-async function cableTo(port: number): Promise<{ port: number; cut(): void; mend(): Promise<void> }> {
-  const sockets = new Set<Socket>();
-  const server = createServer((near) => {
-    const far = connectTcp(port, '127.0.0.1');
-    for (const socket of [near, far]) {
-      sockets.add(socket);
-      socket.on('error', () => undefined);
-      socket.on('close', () => {
-        near.destroy();
-        far.destroy();
-      });
-    }
-    near.pipe(far).pipe(near);
-  });
-  const listen = (at: number): Promise<void> =>
-    new Promise((resolve) => void server.listen(at, '127.0.0.1', resolve));
-  await listen(0);
-  const address = server.address();
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  const cut = (): void => {
-    server.close();
-    for (const socket of sockets) socket.destroy();
-    sockets.clear();
-  };
-  onTestFinished(cut);
-  return { port: address.port, cut, mend: () => listen(address.port) };
-}
