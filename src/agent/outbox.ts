@@ -121,14 +121,19 @@ export class Outbox {
       if (!(error instanceof PublishError)) throw error;
       if (error.code === 'BUS_CLOSED') return error;
       // Nothing is asked or said anew while the broker is away: it would only be stale again.
-      if (error.code === 'BUS_UNCONFIRMED') await backOnline(bus, this.#closing.signal);
-      if (bus.isClosed || (this.#closing.signal.aborted && !bus.isConnected)) {
-        const message = `${subject} was not acknowledged: the swarm was left before the broker was back`;
-        const { mayBeStored } = error;
-        return new PublishError('BUS_CLOSED', message, { reason: 'closed', mayBeStored }, { cause: error });
-      }
+      if (error.code === 'BUS_UNCONFIRMED') await bus.online(this.#closing.signal);
+      const isLeft = (): boolean => bus.isClosed || this.#closing.signal.aborted;
+      const left = (mayBeStored: boolean): PublishError =>
+        new PublishError(
+          'BUS_CLOSED',
+          `${subject} was not acknowledged: the swarm was left before that`,
+          { reason: 'closed', mayBeStored },
+          { cause: error },
+        );
+      if (isLeft() && !bus.isConnected) return left(error.mayBeStored);
       const seq = error.mayBeStored ? await this.#whereStored(record) : undefined;
-      return seq === undefined ? error : { seq, record };
+      if (seq !== undefined) return { seq, record };
+      return error.code === 'BUS_UNCONFIRMED' && isLeft() ? left(false) : error;
     }
   }
 
@@ -167,7 +172,7 @@ export class Outbox {
           throw new PublishError('BUS_UNCONFIRMED', message, unknown, { cause: error });
         }
         await sleep(searchPauseMs);
-        await backOnline(bus, this.#closing.signal);
+        await bus.online(this.#closing.signal);
       }
     }
   }
@@ -181,18 +186,4 @@ export class Outbox {
       reason,
     });
   }
-}
-
-/** Resolves once `bus` is connected, or closed for good, or `signal` says that nobody waits any more. */
-function backOnline(bus: Bus, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (bus.isConnected || bus.isClosed || signal.aborted) return resolve();
-    const done = (): void => {
-      stop();
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const stop = bus.listen({ reconnected: done, closed: done });
-    signal.addEventListener('abort', done);
-  });
 }

@@ -98,7 +98,7 @@ interface StoredAnswer {
   readonly error?: { readonly err_code: number; readonly description: string };
 }
 
-const readWithinMs = 5_000;
+const readWithinMs = 2_000;
 const noMessageFound = 10037;
 
 interface Scan extends FindOptions {

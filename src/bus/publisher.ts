@@ -47,6 +47,9 @@ export interface PublishOptions {
   readonly freshUntilNs: bigint;
 }
 
+/** How often a connected broker is asked when it stored a message. */
+const lookTries = 3;
+
 /** Returns a publisher for one stream. */
 export function openPublisher(bus: Bus, options: PublisherOptions): Publisher {
   return new Publisher(bus, options);
@@ -118,14 +121,24 @@ export class Publisher implements AsyncDisposable {
   }
 
   async #settleDoubtful(publish: Publish, published: Published): Promise<void> {
-    try {
-      const { seq } = published;
-      const found = await readStored(this.#bus, { stream: this.#home.stream, seq, id: publish.id });
-      publish.settleByTime(published, found?.timestampNs);
-    } catch (thrown) {
-      const why = this.#bus.isClosed || this.#bus.nats.isClosed() ? 'closed' : 'expired';
-      const words = `the stream does not say when it stored it (${messageOf(thrown)})`;
-      publish.giveUp({ why, words, mayHaveArrived: true });
+    const bus = this.#bus;
+    for (let triesLeft = lookTries; ; ) {
+      const { session } = bus;
+      try {
+        const { seq } = published;
+        const found = await readStored(bus, { stream: this.#home.stream, seq, id: publish.id });
+        publish.settleByTime(published, found?.timestampNs);
+        return;
+      } catch (thrown) {
+        if (bus.isConnected && bus.session === session) triesLeft -= 1; // else the question went down with the connection
+        const isClosed = bus.isClosed || bus.nats.isClosed();
+        if (isClosed || triesLeft === 0) {
+          const words = `the stream does not say when it stored it (${messageOf(thrown)})`;
+          publish.giveUp({ why: isClosed ? 'closed' : 'expired', words, mayHaveArrived: true });
+          return;
+        }
+        await bus.online();
+      }
     }
   }
 
