@@ -79,6 +79,7 @@ async function atWork(
   let started = 0;
   await swarm.handle(filter, { durable, ...options }, async (message) => {
     started += 1;
+    await until(() => started === concurrency); // otherwise the first could close before the last has come
     await handler(message, swarm);
   });
   await say(...Array.from({ length: concurrency }, (_, n) => n));
