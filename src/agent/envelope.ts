@@ -3,6 +3,10 @@
  *
  * The payload travels as the message's data, untouched, so that any NATS client can read it.
  */
+import type { Sha256Hex } from '../base/encoding.ts';
+import { encodeHeaders } from '../bus/headers.ts';
+import type { PublicKey } from '../identity/key.ts';
+import { composeRecord, type Draft } from '../record/draft.ts';
 import { parseSigned, type SignedRecord } from '../record/signed.ts';
 
 /** A message's headers, as sent. */
@@ -25,6 +29,39 @@ export function printEnvelope(record: SignedRecord): Record<string, string> {
   };
   if (record.path !== undefined) headers[pathHeader] = record.path;
   return headers;
+}
+
+/** The meta member that names the first record of a row of them that say the same message again. */
+export const firstSaidAs = 'first-said-as';
+
+/** Headers are never so many bytes: the format bounds each member of a record. */
+export const envelopeBytesNever = 16_384;
+
+const anyLeaf = '0'.repeat(64) as Sha256Hex;
+/** As long as they get: of a flush of 256, whose proof is 8 nodes. */
+const anySignature = 'A'.repeat(88);
+const anyPath = `255/256/${'A'.repeat(344)}`;
+
+/** Returns how many bytes the headers of `draft` are at most, wherever its record comes to stand, and said anew. */
+export function envelopeBytesAtMost(
+  draft: Omit<Draft, 'payload'>,
+  author: { readonly signer: PublicKey; readonly swarm: string | undefined },
+): number {
+  const place = {
+    tsNs: 2n ** 63n - 1n,
+    session: '0'.repeat(32),
+    seq: Number.MAX_SAFE_INTEGER,
+    prev: anyLeaf,
+  };
+  const saidAnew = {
+    ...draft,
+    payloadHash: anyLeaf,
+    cause: anyLeaf,
+    meta: { ...draft.meta, [firstSaidAs]: anyLeaf },
+  };
+  const record = composeRecord(saidAnew, { ...author, ...place });
+  const envelope = printEnvelope({ ...record, signature: anySignature, path: anyPath });
+  return encodeHeaders(anyLeaf, envelope).bytes.length;
 }
 
 export type Envelope =

@@ -1,22 +1,30 @@
 /**
- * A handler at work: it is called once its message is on the log, the ack goes when it returns, and when it throws
- * the message comes again, later each time.
+ * Handlers at work: each is called once its message is on the log, the ack goes when it returns, and when it throws
+ * the message comes again, later each time. A handler that settles its message itself is taken at its word.
+ *
+ * Stopping waits for the handlers at work, but not for ever, and never for one that is waiting itself: what is not
+ * finished in time is given back. While a handler is at work its message is kept from being delivered again.
  */
 import { messageOf } from '../base/errors.ts';
-import { causedBy } from './causality.ts';
+import { causedBy, currentWork, Work } from './causality.ts';
 import type { Message } from './message.ts';
 import type { Subscription } from './subscription.ts';
 
 export type Handler = (message: Message) => Promise<void> | void;
 
 export interface HandlingOptions {
-  /** How many messages are handled at once. @default 1: one after another, in the stream's order */
+  /** How many messages are handled at once, 1 or more. @default 1: one after another, in the stream's order */
   readonly concurrency?: number;
-  /** Called when a handler throws. @default a process warning */
+  /** Called when a handler throws. What it throws itself ends the handling. @default a process warning */
   readonly onError?: (error: unknown, message: Message) => void;
+  /** How long `stop` and `close` wait for handlers at work before their messages are given back, in ms. @default 30000 */
+  readonly finishWithinMs?: number;
 }
 
 const longestWaitMs = 60_000;
+
+/** How long a handling that ends waits for the broker to confirm its answers. */
+const confirmedWithinMs = 2_000;
 
 /** Returns how long to wait before a message that failed for the `attempt`th time is handled again. */
 export function backOffMs(attempt: number): number {
@@ -25,50 +33,118 @@ export function backOffMs(attempt: number): number {
 
 export class Handling implements AsyncDisposable {
   readonly #subscription: Subscription;
-  /** Resolves after `stop`; rejects with what ended the subscription. */
+  readonly #handler: Handler;
+  readonly #onError: (error: unknown, message: Message) => void;
+  readonly #finishWithinMs: number;
+  readonly #atWork = new Map<Work, Message>();
+  /**
+   * Answers are not awaited before the next message. One that the broker does not hear of changes nothing: the message
+   * comes again after the ack wait.
+   */
+  readonly #answers = new Set<Promise<void>>();
+  /** Resolves when those still at work are not waited for any more. */
+  readonly #abandoned: Promise<void>;
+  #abandon: () => void = () => undefined;
+  #stopped: Promise<void> | undefined;
+  /**
+   * Resolves after `stop`; rejects with what ended the subscription, or what `onError` threw. That is a process warning
+   * too, so that handlers which have ended do not go unnoticed where nobody awaits this.
+   */
   readonly finished: Promise<void>;
 
   /** @internal Use `Swarm.handle`. */
   constructor(subscription: Subscription, handler: Handler, options: HandlingOptions = {}) {
-    const { concurrency = 1, onError = warn } = options;
+    const { concurrency = 1, onError = warn, finishWithinMs = 30_000 } = options;
     this.#subscription = subscription;
-    // Answers are not awaited before the next message. One that the broker does not hear of changes nothing: the
-    // message comes again after the ack wait.
-    const answers = new Set<Promise<void>>();
-    const answer = (sent: Promise<void>): void => {
-      const settled: Promise<void> = sent.catch(() => undefined).finally(() => answers.delete(settled));
-      answers.add(settled);
-    };
-    const work = async (): Promise<void> => {
-      for (let next = await subscription.next(); next !== undefined; next = await subscription.next()) {
-        const message = next;
-        try {
-          await causedBy(message.delivery, () => handler(message));
-          answer(message.ack());
-        } catch (error) {
-          onError(error, message);
-          answer(message.nak(backOffMs(message.attempt)));
-        }
-      }
-    };
-    this.finished = Promise.all(Array.from({ length: concurrency }, work)).then(
-      async () => void (await Promise.all(answers)),
-      async (error: unknown) => {
-        await subscription.stop(); // what is held here would wait for a handler that never comes
-        throw error;
-      },
-    );
+    this.#handler = handler;
+    this.#onError = onError;
+    this.#finishWithinMs = finishWithinMs;
+    this.#abandoned = new Promise((resolve) => {
+      this.#abandon = resolve;
+    });
+    this.finished = this.#run(concurrency);
+    this.finished.catch((error: unknown) => warnOfEnd(subscription.durable, error));
   }
 
-  /** Takes no more messages, and resolves when those at work are handled and acked. */
+  /**
+   * Takes no more messages, and resolves when those at work are handled and acked. Called by a handler, it resolves
+   * when the others are.
+   */
   async stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    const own = currentWork();
+    if (own === undefined) return await this.#stopped;
+    own.leave();
     await this.#subscription.stop();
-    await this.finished.catch(() => undefined); // whoever awaits `finished` hears of it
+    await Promise.race([Promise.all([...this.#atWork.keys()].map(({ left }) => left)), this.#abandoned]);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
   }
+
+  async #stop(): Promise<void> {
+    const limit = setTimeout(() => this.#giveBack(), this.#finishWithinMs);
+    await this.#subscription.stop();
+    await this.finished.catch(() => undefined); // told of already
+    clearTimeout(limit);
+  }
+
+  #giveBack(): void {
+    for (const message of this.#atWork.values()) this.#answer(message.settled ?? message.nak());
+    this.#abandon();
+  }
+
+  async #run(concurrency: number): Promise<void> {
+    try {
+      const workers = Array.from({ length: concurrency }, () => this.#work());
+      await Promise.race([Promise.all(workers), this.#abandoned]);
+    } catch (error) {
+      await this.#subscription.stop(); // what is held here would wait for a handler that never comes
+      throw error;
+    } finally {
+      await within(confirmedWithinMs, Promise.all(this.#answers));
+    }
+  }
+
+  async #work(): Promise<void> {
+    const subscription = this.#subscription;
+    for (let next = await subscription.next(); next !== undefined; next = await subscription.next()) {
+      await this.#handle(next);
+    }
+  }
+
+  async #handle(message: Message): Promise<void> {
+    const work = new Work(message.delivery);
+    const release = message.keep();
+    this.#atWork.set(work, message);
+    try {
+      await causedBy(work, () => this.#handler(message));
+      this.#answer(message.settled ?? message.ack());
+    } catch (error) {
+      this.#answer(message.settled ?? message.nak(backOffMs(message.attempt)));
+      this.#onError(error, message);
+    } finally {
+      release();
+      this.#atWork.delete(work);
+      work.finish();
+    }
+  }
+
+  #answer(sent: Promise<void>): void {
+    const settled: Promise<void> = sent.catch(() => undefined).finally(() => this.#answers.delete(settled));
+    this.#answers.add(settled);
+  }
+}
+
+/** Waits for `work`, which rejects nothing, at most `ms`. */
+async function within(ms: number, work: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const limit = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([work, limit]);
+  clearTimeout(timer);
 }
 
 function warn(error: unknown, message: Message): void {
@@ -77,4 +153,10 @@ function warn(error: unknown, message: Message): void {
     `the handler of ${message.subject} failed (attempt ${message.attempt}, again in ${again} s): ${messageOf(error)}`,
     { type: 'SwarmWarning' },
   );
+}
+
+function warnOfEnd(durable: string, error: unknown): void {
+  process.emitWarning(`the handlers of ${durable} take no more messages: ${messageOf(error)}`, {
+    type: 'SwarmWarning',
+  });
 }

@@ -4,7 +4,7 @@
 import type { BusMessage } from '../bus/message.ts';
 import type { Agent } from '../identity/keyring.ts';
 import type { SignedRecord } from '../record/signed.ts';
-import { firstSaidAs } from './outbox.ts';
+import { firstSaidAs } from './envelope.ts';
 import { decodePayload } from './payload.ts';
 
 /** What came with a message and nobody signed. Do not decide by it. */
@@ -77,7 +77,8 @@ export class Message {
 
   /**
    * Tells the broker that the message is done with. Resolves once it knows. Throws `BUS_UNCONFIRMED` once the message
-   * is to be delivered again anyway, `BUS_PERMISSION`, `BUS_CLOSED`.
+   * is to be delivered again anyway, `BUS_PERMISSION`, `BUS_CLOSED`. The first of `ack`, `nak` and `term` counts: one
+   * that comes later sends nothing, and comes to the same.
    */
   ack(): Promise<void> {
     return this.#bus.ack();
@@ -93,7 +94,17 @@ export class Message {
     return this.#bus.term(reason);
   }
 
-  /** Asks for more time: without it, or an ack, the broker delivers the message again after the ack wait (30 s). */
+  /** @internal What the first of `ack`, `nak` and `term` came to, if there was one. */
+  get settled(): Promise<void> | undefined {
+    return this.#bus.answered;
+  }
+
+  /** @internal Keeps it from being delivered again until the returned function is called. */
+  keep(): () => void {
+    return this.#bus.keep();
+  }
+
+  /** Asks for more time, as is done for a handler by itself: without it, or an ack, the broker delivers the message again after the ack wait (30 s). */
   working(): void {
     this.#bus.working();
   }

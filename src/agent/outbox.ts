@@ -3,11 +3,14 @@
  *
  * The PUBLISH record is on disk before anything leaves. The same record is sent, under the same id, only while it
  * is fresh; after that the stream is asked whether it has it, and if not the message is said anew: a new record
- * whose cause is the old one (docs/format.md, section 5). What the broker refuses is logged as BUS.UNSENT.
+ * whose cause is the old one (docs/format.md, section 5). A message is in the stream if receivers take it: a copy
+ * that the broker stored when it was stale is as good as none. What the broker refuses, and what certainly never
+ * reached it, is logged as BUS.UNSENT.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../base/errors.ts';
 import type { Subject } from '../base/subject.ts';
+import { requireClock } from '../bus/clock.ts';
 import type { Bus } from '../bus/connection.ts';
 import { findById } from '../bus/find.ts';
 import type { Publisher } from '../bus/publisher.ts';
@@ -15,14 +18,14 @@ import { PublishError } from '../bus/refusal.ts';
 import type { LogWriter } from '../log/writer.ts';
 import type { Draft } from '../record/draft.ts';
 import type { SignedRecord } from '../record/signed.ts';
-import { printEnvelope } from './envelope.ts';
-
-/** The meta member that names the first record of a row of them that say the same message again. */
-export const firstSaidAs = 'first-said-as';
+import { firstSaidAs, printEnvelope } from './envelope.ts';
 
 /** How often a connected broker is asked for a message before it is given up, and the pause in between. */
 const searchTries = 3;
 const searchPauseMs = 500;
+
+/** How long `close` waits for what has been given up to be logged. */
+const lastWordsWithinMs = 1_000;
 
 const unknown = { reason: 'unconfirmed', mayBeStored: true };
 
@@ -35,7 +38,7 @@ export interface Published {
 
 export interface OutboxParts {
   readonly bus: Bus;
-  readonly publisher: Publisher;
+  readonly publisher: Pick<Publisher, 'publish' | 'measureClock' | 'close'>;
   readonly log: LogWriter;
   readonly stream: string;
   /** For how long after its time a record counts as fresh: half the duplicate window. */
@@ -47,6 +50,7 @@ type MessageDraft = Draft & { readonly subject: Subject; readonly payload: Uint8
 export class Outbox {
   readonly #parts: OutboxParts;
   readonly #sending = new Set<Promise<Published>>();
+  readonly #closing = new AbortController();
 
   constructor(parts: OutboxParts) {
     this.#parts = parts;
@@ -63,41 +67,89 @@ export class Outbox {
 
   /** Waits at most `limitMs` for what is being logged and sent, and rejects the rest with `BUS_CLOSED`. */
   async close(limitMs = 5_000): Promise<void> {
-    const limit = sleep(limitMs, undefined, { ref: false });
-    await Promise.race([Promise.allSettled(this.#sending), limit]);
+    await this.#settled(limitMs);
+    this.#closing.abort();
     await this.#parts.publisher.close(0);
+    await this.#settled(lastWordsWithinMs);
+  }
+
+  async #settled(withinMs: number): Promise<void> {
+    const limit = sleep(withinMs, undefined, { ref: false });
+    await Promise.race([Promise.allSettled(this.#sending), limit]);
   }
 
   async #send(draft: MessageDraft): Promise<Published> {
-    const { log, publisher, freshForNs } = this.#parts;
+    const { log } = this.#parts;
     const first = await log.append(draft);
     for (let record = first; ; ) {
-      let failure: PublishError;
-      try {
-        const { seq } = await publisher.publish(draft.subject, draft.payload, {
-          id: record.leaf,
-          headers: printEnvelope(record),
-          freshUntilNs: record.header.tsNs + freshForNs,
-        });
-        return { seq, record };
-      } catch (error) {
-        // Closed in between: unknown whether the stream has it, and for now there is nobody to ask.
-        if (!(error instanceof PublishError) || error.code === 'BUS_CLOSED') throw error;
-        failure = error;
+      const outcome = await this.#attempt(record, draft);
+      if (!(outcome instanceof PublishError)) return outcome;
+      if (outcome.code !== 'BUS_UNCONFIRMED') {
+        // Closed in between: it may be that the stream has it, and for now there is nobody to ask.
+        const isOpen = outcome.code === 'BUS_CLOSED' && outcome.mayBeStored;
+        if (!isOpen) await this.#logUnsent(record, draft.payload, outcome.reason);
+        throw outcome;
       }
-      // Nothing is asked or said anew while the broker is away: it would only be stale again.
-      if (failure.code === 'BUS_UNCONFIRMED') await backOnline(this.#parts.bus);
-      const seq = failure.mayBeStored ? await this.#whereStored(record) : undefined;
-      if (seq !== undefined) return { seq, record };
-      if (failure.code !== 'BUS_UNCONFIRMED') {
-        await this.#logUnsent(record, failure.reason);
-        throw failure;
-      }
+      await this.#requireClock(record, draft.payload, outcome);
       record = await log.append({
         ...draft,
         cause: record.leaf,
         meta: { ...draft.meta, [firstSaidAs]: first.leaf },
       });
+    }
+  }
+
+  /**
+   * Returns where the stream keeps the record, or why it certainly has none that counts: `BUS_UNCONFIRMED` if it may be
+   * said anew. One of `BUS_CLOSED` may be there, if it says so. Throws `BUS_UNCONFIRMED` where that cannot be found out.
+   */
+  async #attempt(
+    record: SignedRecord,
+    { subject, payload }: MessageDraft,
+  ): Promise<Published | PublishError> {
+    const { bus, publisher, freshForNs } = this.#parts;
+    const { tsNs } = record.header;
+    try {
+      const { seq } = await publisher.publish(subject, payload, {
+        id: record.leaf,
+        headers: printEnvelope(record),
+        freshFromNs: tsNs - freshForNs,
+        freshUntilNs: tsNs + freshForNs,
+      });
+      return { seq, record };
+    } catch (error) {
+      if (!(error instanceof PublishError)) throw error;
+      if (error.code === 'BUS_CLOSED') return error;
+      // Nothing is asked or said anew while the broker is away: it would only be stale again.
+      if (error.code === 'BUS_UNCONFIRMED') await bus.online(this.#closing.signal);
+      const isLeft = (): boolean => bus.isClosed || this.#closing.signal.aborted;
+      const left = (mayBeStored: boolean): PublishError =>
+        new PublishError(
+          'BUS_CLOSED',
+          `${subject} was not acknowledged: the swarm was left before that`,
+          { reason: 'closed', mayBeStored },
+          { cause: error },
+        );
+      if (isLeft() && !bus.isConnected) return left(error.mayBeStored);
+      const seq = error.mayBeStored ? await this.#whereStored(record) : undefined;
+      if (seq !== undefined) return { seq, record };
+      return error.code === 'BUS_UNCONFIRMED' && isLeft() ? left(false) : error;
+    }
+  }
+
+  /** Throws `BUS_CLOCK` where what is said anew would be stale too, because our clock is wrong. */
+  async #requireClock(
+    record: SignedRecord,
+    payload: Uint8Array,
+    { mayBeStored }: PublishError,
+  ): Promise<void> {
+    const { bus, publisher, freshForNs } = this.#parts;
+    const clock = await publisher.measureClock().catch(() => undefined); // away again: so it will wait, and expire
+    try {
+      if (clock !== undefined) requireClock(bus, { clock, duplicateWindowNs: 2n * freshForNs });
+    } catch (error) {
+      if (!mayBeStored) await this.#logUnsent(record, payload, 'clock');
+      throw error;
     }
   }
 
@@ -110,38 +162,28 @@ export class Outbox {
     for (let triesLeft = searchTries; ; ) {
       try {
         const found = await findById(bus, asked);
-        return found !== undefined && found.timestampNs - header.tsNs <= freshForNs ? found.seq : undefined;
+        if (found === undefined) return undefined;
+        const age = found.timestampNs - header.tsNs;
+        return age <= freshForNs && age >= -freshForNs ? found.seq : undefined;
       } catch (error) {
         if (bus.isConnected) triesLeft -= 1;
-        if (bus.isClosed || triesLeft === 0) {
+        if (bus.isClosed || this.#closing.signal.aborted || triesLeft === 0) {
           const message = `it cannot be found out whether the stream has ${header.subject}: ${messageOf(error)}`;
           throw new PublishError('BUS_UNCONFIRMED', message, unknown, { cause: error });
         }
         await sleep(searchPauseMs);
-        await backOnline(bus);
+        await bus.online(this.#closing.signal);
       }
     }
   }
 
-  async #logUnsent({ header, leaf }: SignedRecord, reason: string): Promise<void> {
+  async #logUnsent({ header, leaf }: SignedRecord, payload: Uint8Array, reason: string): Promise<void> {
     await this.#parts.log.append({
       subject: header.subject,
       kind: 'BUS.UNSENT',
-      payloadHash: header.payloadHash,
+      payload,
       cause: leaf,
       reason,
     });
   }
-}
-
-/** Resolves once `bus` is connected, or closed for good. */
-function backOnline(bus: Bus): Promise<void> {
-  return new Promise((resolve) => {
-    if (bus.isConnected || bus.isClosed) return resolve();
-    const done = (): void => {
-      stop();
-      resolve();
-    };
-    const stop = bus.listen({ reconnected: done, closed: done });
-  });
 }

@@ -1,7 +1,7 @@
 /**
  * Where an agent's settings come from: what the caller says, else the env file that was named, else the
- * environment, else `.env`, else the default. Files are read without touching `process.env`, so that several
- * agents live in one folder.
+ * environment, else `.env`, else the default. An empty value (`NATS_URL=`) is none. Files are read without touching
+ * `process.env`, so that several agents live in one folder.
  */
 import { type EnvValues, readEnvFile } from '../identity/envfile.ts';
 
@@ -44,8 +44,8 @@ export async function readSettings(sources: SettingSources = {}): Promise<Settin
   const environment = sources.environment ?? process.env;
   const named = sources.env ?? (environment.SWARM_ENV || undefined);
   const envFile = named ?? '.env';
-  const fromFile = await readEnvFile(envFile);
-  const present = Object.fromEntries(Object.entries(environment).filter(([, value]) => value));
+  const fromFile = filled((await readEnvFile(envFile)) ?? {});
+  const present = filled(environment);
   const values: EnvValues = named === undefined ? { ...fromFile, ...present } : { ...present, ...fromFile };
   const keyring = sources.keyring ?? values.SWARM_KEYRING;
   return {
@@ -60,4 +60,8 @@ export async function readSettings(sources: SettingSources = {}): Promise<Settin
     swarm: sources.swarm ?? values.SWARM_NAME,
     environment,
   };
+}
+
+function filled(values: EnvValues): EnvValues {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value));
 }

@@ -1,9 +1,9 @@
 /**
  * Messages of a durable consumer, each let in or refused, and on the log before anyone hears of it.
  *
- * A pump runs ahead of whoever takes them, so that the deliveries of a moment share one flush of the log. What waits
- * here is kept from being delivered again; what was given out must be acked, or the broker sends it again. A refused
- * message is logged as BUS.REJECT, terminated, and goes no further.
+ * Each is logged as it arrives, so that the deliveries of a moment share one flush of the log, and waits in the
+ * consumer's own queue, where it is kept from being delivered again. What was given out must be acked, or the broker
+ * sends it again. A refused message is logged as BUS.REJECT, terminated, and goes no further.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { sha256Hex } from '../base/encoding.ts';
@@ -18,20 +18,12 @@ import { type Admission, admit, type Receiver } from './admission.ts';
 import { Message } from './message.ts';
 
 export interface SubscriptionParts {
-  /** Opens the durable consumer. */
-  readonly open: () => Promise<Deliveries>;
+  /** Opens the durable consumer, which tells of each message as it arrives. */
+  readonly open: (onArrival: (message: BusMessage) => void) => Promise<Deliveries>;
   readonly receiver: Receiver;
   readonly log: LogWriter;
   readonly stream: string;
   readonly durable: string;
-  /** How many logged messages may wait to be taken. */
-  readonly ahead: number;
-}
-
-/** A message that is being logged, or is logged and waits. Refused ones come to nothing. */
-interface Held {
-  readonly bus: BusMessage;
-  readonly logged: Promise<Message | undefined>;
 }
 
 type Refused = Extract<Admission, { admitted: false }>;
@@ -39,24 +31,36 @@ type Refused = Extract<Admission, { admitted: false }>;
 /** Payloads of refused messages over this many bytes are withheld: docs/format.md, section 3. */
 const keptOfRefused = 4096;
 
-/** How long `stop` waits for the broker to take back what nobody has taken. */
-const giveBackWithinMs = 2_000;
+/** How long `stop` waits for what has arrived to be logged, and refused with the broker. */
+const loggedWithinMs = 2_000;
 
 export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
   readonly #parts: SubscriptionParts;
   readonly #opened: Promise<Deliveries>;
-  readonly #held: Held[] = [];
-  readonly #pumped: Promise<void>;
+  /** What became of each message that arrived; refused ones come to nothing. */
+  readonly #logged = new WeakMap<BusMessage, Promise<Message | undefined>>();
+  readonly #logging = new Set<Promise<unknown>>();
   #failure: { readonly error: unknown } | undefined;
-  #ended = false;
-  #wake: (() => void)[] = [];
   #stopped: Promise<void> | undefined;
+  /** @internal Resolves when nothing more comes, for whatever reason, and what nobody took is given back. */
+  readonly ended: Promise<void>;
 
   /** @internal Use `Swarm.subscribe`. */
   constructor(parts: SubscriptionParts) {
     this.#parts = parts;
-    this.#opened = parts.open();
-    this.#pumped = this.#pump();
+    this.#opened = parts.open((message) => this.#onArrival(message));
+    this.ended = this.#opened.then(
+      async ({ ended }) => {
+        await ended;
+        await this.stop();
+      },
+      () => undefined, // whoever waits for `ready` or `next` hears of it
+    );
+  }
+
+  /** The name under which the broker remembers what was acked. */
+  get durable(): string {
+    return this.#parts.durable;
   }
 
   /** Resolves once the durable consumer is there; throws `BUS_CONSUMER` and what the connection throws. */
@@ -69,37 +73,22 @@ export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
    * Throws `LOG_WRITE_FAILED` where it could not be logged, and what ended the consumer.
    */
   async next(): Promise<Message | undefined> {
+    const deliveries = await this.#opened;
     for (;;) {
-      const held = this.#held[0];
-      if (held !== undefined) {
-        this.#held.shift();
-        this.#notify(); // there is room
-        const message = await held.logged;
-        if (message !== undefined) return message;
-      } else if (this.#failure !== undefined) {
-        throw this.#failure.error;
-      } else if (this.#ended) {
-        return undefined;
-      } else {
-        await this.#change();
-      }
+      const { value: bus } = await deliveries.next();
+      const message = bus && (await this.#logged.get(bus));
+      if (this.#failure !== undefined) throw this.#failure.error;
+      if (bus === undefined || message !== undefined) return message;
     }
   }
 
   /** Takes no more, and gives back to the broker what nobody has taken. */
   stop(): Promise<void> {
     this.#stopped ??= (async () => {
-      const consumer = await this.#opened.catch(() => undefined); // whoever waits for `ready` or `next` hears of it
-      await consumer?.stop();
-      this.#ended = true;
-      this.#notify();
-      await this.#pumped;
-      const givenBack = this.#held.splice(0).map(async ({ bus, logged }) => {
-        if ((await logged) !== undefined) await bus.nak();
-      });
-      // What cannot be given back now the broker delivers again after the ack wait.
-      const limit = sleep(giveBackWithinMs, undefined, { ref: false });
-      await Promise.race([Promise.allSettled(givenBack), limit]);
+      const deliveries = await this.#opened.catch(() => undefined); // whoever waits for `ready` or `next` hears of it
+      await deliveries?.stop();
+      const limit = sleep(loggedWithinMs, undefined, { ref: false });
+      await Promise.race([Promise.allSettled(this.#logging), limit]);
     })();
     return this.#stopped;
   }
@@ -116,38 +105,17 @@ export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
     }
   }
 
-  /** Never throws: what goes wrong is the next caller of `next` to hear. */
-  async #pump(): Promise<void> {
-    let keepAlive: NodeJS.Timeout | undefined;
-    try {
-      const deliveries = await this.#opened;
-      keepAlive = setInterval(() => {
-        for (const { bus } of this.#held) bus.working();
-      }, deliveries.ackWaitMs / 3);
-      for await (const bus of deliveries) {
-        if (this.#failure !== undefined) break;
-        const logged = this.#log(bus);
-        logged.catch((error: unknown) => {
-          this.#failure = { error }; // what cannot be logged is not heard: no more is taken
-          this.#notify();
-          void deliveries.stop(); // rejects nothing
-        });
-        this.#held.push({ bus, logged });
-        this.#notify();
-        // Until there is room the next one is not taken: where it waits it is kept from being delivered again.
-        while (this.#isFull) await this.#change();
-      }
-    } catch (error) {
-      this.#failure = { error };
-    } finally {
-      clearInterval(keepAlive);
-      this.#ended = true;
-      this.#notify();
-    }
-  }
-
-  get #isFull(): boolean {
-    return this.#held.length >= this.#parts.ahead && !this.#ended && this.#failure === undefined;
+  #onArrival(bus: BusMessage): void {
+    if (this.#failure !== undefined) return; // what cannot be logged is not heard
+    const logged = this.#log(bus);
+    this.#logged.set(bus, logged);
+    const done = logged
+      .catch((error: unknown) => {
+        this.#failure = { error };
+        void this.stop(); // no more is taken; rejects nothing
+      })
+      .finally(() => this.#logging.delete(done));
+    this.#logging.add(done);
   }
 
   async #log(bus: BusMessage): Promise<Message | undefined> {
@@ -191,14 +159,5 @@ export class Subscription implements AsyncIterable<Message>, AsyncDisposable {
 
   #placeOf({ seq, attempt }: BusMessage): Delivery {
     return { stream: this.#parts.stream, seq, consumer: this.#parts.durable, attempt };
-  }
-
-  /** Resolves at the next `#notify`. */
-  #change(): Promise<void> {
-    return new Promise((resolve) => this.#wake.push(resolve));
-  }
-
-  #notify(): void {
-    for (const wake of this.#wake.splice(0)) wake();
   }
 }

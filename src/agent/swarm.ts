@@ -16,11 +16,13 @@ import { ensureStream, threadsStream } from '../bus/stream.ts';
 import type { PublicKey, SigningKey } from '../identity/key.ts';
 import type { Agent, Keyring } from '../identity/keyring.ts';
 import { type LogWriter, openLog } from '../log/writer.ts';
+import type { Draft } from '../record/draft.ts';
 import { receivedHashKey } from '../record/received.ts';
-import { currentDelivery } from './causality.ts';
+import { causedByNobody, currentDelivery, currentWork } from './causality.ts';
+import { envelopeBytesAtMost, envelopeBytesNever, firstSaidAs } from './envelope.ts';
 import { type Handler, Handling, type HandlingOptions } from './handling.ts';
 import type { Message } from './message.ts';
-import { firstSaidAs, Outbox, type Published } from './outbox.ts';
+import { Outbox, type Published } from './outbox.ts';
 import { encodePayload } from './payload.ts';
 import { keyringOfOne, loadKey, loadKnownKeys } from './self.ts';
 import { readSettings, type SettingSources } from './settings.ts';
@@ -36,6 +38,11 @@ export interface SwarmOptions extends SettingSources {
    * stream must say the same. @default 30000
    */
   readonly duplicateWindowMs?: number;
+  /**
+   * The age in ms at which the stream drops messages. A stream that drops any is refused unless this says so; every
+   * agent of it must say the same. @default none are dropped
+   */
+  readonly maxAgeMs?: number;
   /** @default the system's */
   readonly clock?: Clock;
 }
@@ -58,7 +65,7 @@ export interface SubscribeOptions {
   readonly deliver?: 'all' | 'new';
   /** How long the broker waits for an ack before it delivers again, in ms. @default 30000 */
   readonly ackWaitMs?: number;
-  /** How many messages may be on the log ahead of whoever takes them. @default 256 */
+  /** How many messages may be on the log ahead of whoever takes them, 1 or more. @default 256 */
   readonly ahead?: number;
   /**
    * How many messages are asked for in all: the log then holds no more of them as heard. Refused ones do not count, and
@@ -71,6 +78,12 @@ export interface SubscribeOptions {
 export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
   const { clock = systemClock(), duplicateWindowMs = 30_000 } = options;
   const settings = await readSettings(options);
+  if (!/^[A-Za-z0-9_-]{1,64}$/.test(settings.stream)) {
+    throw new SwarmError(
+      'USAGE',
+      `not a stream name: ${JSON.stringify(settings.stream)} (1 to 64 letters, digits, _ and -)`,
+    );
+  }
   const { key, warnings } = await loadKey(settings);
   for (const warning of warnings) process.emitWarning(warning, { type: 'SwarmWarning' });
   const keyring = (await loadKnownKeys(settings))?.keyring ?? keyringOfOne(key.publicKey);
@@ -88,7 +101,13 @@ export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
     ...(agent !== undefined && { name: agent.name }),
   });
   try {
-    const wanted = { ...threadsStream, name: settings.stream, duplicateWindowMs };
+    const { maxAgeMs } = options;
+    const wanted = {
+      ...threadsStream,
+      name: settings.stream,
+      duplicateWindowMs,
+      ...(maxAgeMs !== undefined && { maxAgeMs }),
+    };
     const facts = await ensureStream(bus, { ...wanted, clock });
     requireClock(bus, facts);
     const log = await openLog(settings.log, {
@@ -98,7 +117,7 @@ export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
       ...(options.durability !== undefined && { durability: options.durability }),
       ...(options.rotateBytes !== undefined && { rotateBytes: options.rotateBytes }),
     });
-    const publisher = openPublisher(bus, { stream: settings.stream, clock });
+    const publisher = openPublisher(bus, { stream: settings.stream, clock, offset: facts.clock });
     const freshForNs = facts.duplicateWindowNs / 2n;
     return new Swarm({
       key,
@@ -171,16 +190,9 @@ export class Swarm implements AsyncDisposable {
     const bytes = encodePayload(payload);
     this.#requirePermission(to);
     if (options.meta !== undefined) checkMeta(options.meta);
-    const { maxPayload } = this.#parts.bus;
-    if (bytes.length > maxPayload) {
-      throw new SwarmError(
-        'BUS_PAYLOAD_TOO_LARGE',
-        `${to}: the payload is ${bytes.length} bytes, the server takes ${maxPayload}; send less, or raise the server's max_payload`,
-      );
-    }
     const cause = options.cause?.delivery ?? currentDelivery();
     const trace = options.trace ?? cause?.header.trace;
-    return await this.#outbox.send({
+    const draft = {
       subject: to,
       kind: 'BUS.PUBLISH',
       payload: bytes,
@@ -188,62 +200,107 @@ export class Swarm implements AsyncDisposable {
       refs: options.refs?.map(({ record }) => record.leaf),
       trace,
       meta: options.meta,
-    });
+    };
+    this.#requireSize(draft);
+    return await this.#outbox.send(draft);
   }
 
   /**
    * Subscribes to `filter` under a durable name. Iterate over what is returned: each message was verified, and its
-   * BUS.DELIVER is on disk, before it is seen. Ack each; what is not acked comes again.
+   * BUS.DELIVER is on disk, before it is seen. Ack each; what is not acked comes again. Throws `SUBJECT_INVALID`, `USAGE`,
+   * and `BUS_CLOSED` once the swarm is being left.
    */
   subscribe(filter: string, options: SubscribeOptions): Subscription {
     const { bus, keyring, swarm, freshForNs, log, stream } = this.#parts;
     const { durable, deliver = 'all', ackWaitMs = 30_000, ahead = 256, atMost } = options;
+    this.#requireOpen();
     const pattern = parsePattern(filter);
+    requireCounts({ ackWaitMs, ahead });
+    const consumer = { stream, durable, filter: pattern, deliver, ackWaitMs, prefetch: ahead, atMost };
     const subscription = new Subscription({
-      open: () =>
-        openConsumer(bus, { stream, durable, filter: pattern, deliver, ackWaitMs, prefetch: ahead, atMost }),
+      open: (onArrival) => openConsumer(bus, { ...consumer, onArrival }),
       receiver: { keyring, swarm, freshForNs },
       log,
       stream,
       durable,
-      ahead,
     });
-    this.#open.add(subscription);
+    this.#keepOpen(subscription, subscription.ended);
     return subscription;
   }
 
   /**
    * Subscribes with a handler: acks when it returns, and when it throws lets the message come again, later each time.
-   * What the handler publishes names the message it handles as its cause. Resolves once the durable is there.
+   * What the handler publishes names the message it handles as its cause. A handler that acks, naks or terms its message
+   * itself has the say; while it is at work its message is kept from being delivered again. Resolves once the durable is
+   * there. Throws what `subscribe` throws, and `BUS_CONSUMER`.
    */
   async handle(
     filter: string,
     options: SubscribeOptions & HandlingOptions,
     handler: Handler,
   ): Promise<Handling> {
+    const { concurrency = 1, finishWithinMs = 30_000 } = options;
+    requireCounts({ concurrency, finishWithinMs });
     const subscription = this.subscribe(filter, options);
     await subscription.ready();
+    this.#requireOpen();
     const handling = new Handling(subscription, handler, options);
     this.#open.delete(subscription);
-    this.#open.add(handling);
+    this.#keepOpen(handling, Promise.allSettled([handling.finished, subscription.ended]));
     return handling;
   }
 
-  /** Stops taking, finishes what handlers are at, waits for what is being sent, and leaves. */
-  close(): Promise<void> {
-    this.#closed ??= (async () => {
-      const { bus, log } = this.#parts;
-      await Promise.all([...this.#open].map((open) => open.stop()));
-      this.#left = true;
-      await this.#outbox.close();
-      await bus.close();
-      await log.close();
-    })();
-    return this.#closed;
+  /**
+   * Stops taking, finishes what handlers are at, waits for what is being sent, and leaves. A handler that does not end
+   * is waited for as long as its `finishWithinMs` says. Called by a handler, it resolves when the others are finished,
+   * and the swarm is left once that handler has returned.
+   */
+  async close(): Promise<void> {
+    this.#closed ??= causedByNobody(() => this.#close());
+    const own = currentWork();
+    if (own === undefined) return await this.#closed;
+    own.leave();
+    await this.#stopAll();
+  }
+
+  async #close(): Promise<void> {
+    const { bus, log } = this.#parts;
+    await this.#stopAll();
+    this.#left = true;
+    await this.#outbox.close();
+    await bus.close();
+    await log.close();
+  }
+
+  async #stopAll(): Promise<void> {
+    await Promise.all([...this.#open].map((open) => open.stop()));
+  }
+
+  /** Knows `opened` until it has `ended`, which rejects nothing. */
+  #keepOpen(opened: Subscription | Handling, ended: Promise<unknown>): void {
+    this.#open.add(opened);
+    void ended.then(() => this.#open.delete(opened));
+  }
+
+  #requireOpen(): void {
+    if (this.#closed !== undefined) throw new SwarmError('BUS_CLOSED', 'the swarm was left; join it again');
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** Leaves room for headers as long as they can become, should the message have to be said anew. */
+  #requireSize({ subject, payload, ...rest }: Draft & { readonly payload: Uint8Array }): void {
+    const { bus, key, swarm } = this.#parts;
+    const { maxPayload } = bus;
+    if (payload.length + envelopeBytesNever <= maxPayload) return;
+    const headers = envelopeBytesAtMost({ subject, ...rest }, { signer: key.publicKey, swarm });
+    if (payload.length + headers <= maxPayload) return;
+    throw new SwarmError(
+      'BUS_PAYLOAD_TOO_LARGE',
+      `${subject}: the payload is ${payload.length} bytes and its headers up to ${headers}, the server takes ${maxPayload}`,
+    );
   }
 
   #requirePermission(subject: string): void {
@@ -265,6 +322,15 @@ export class Swarm implements AsyncDisposable {
       'PUBLISH_NOT_PERMITTED',
       `the keyring does not let ${agent.name} publish on ${subject}, only on ${agent.publish.join(', ')}; \`swarm keys add LINE --publish PATTERN …\` names anew all that it may`,
     );
+  }
+}
+
+/** Throws `USAGE` for a number that is not whole and at least 1. */
+function requireCounts(numbers: Readonly<Record<string, number>>): void {
+  for (const [name, value] of Object.entries(numbers)) {
+    if (!Number.isSafeInteger(value) || value < 1) {
+      throw new SwarmError('USAGE', `${name} is a whole number from 1 on, not ${value}`);
+    }
   }
 }
 

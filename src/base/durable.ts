@@ -8,13 +8,27 @@
  * what else to say about them.
  */
 import { randomBytes } from 'node:crypto';
-import { link, mkdir, open, rename, stat, unlink } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import {
+  type FileHandle,
+  link,
+  mkdir,
+  open,
+  readlink,
+  realpath,
+  rename,
+  stat,
+  unlink,
+} from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { messageOf } from './errors.ts';
 
 export interface DurableFileOptions {
-  /** Permissions of the file, from which the umask takes away. */
-  readonly mode: number;
+  /**
+   * Permissions of the file, from which the umask takes away. @default those of the file that is replaced, and its
+   * owner where we may give it away; for a new one whatever the umask leaves
+   */
+  readonly mode?: number;
   /** Fail with `EEXIST` where the name is taken; of many at once, one succeeds. @default false */
   readonly exclusive?: boolean;
 }
@@ -23,7 +37,7 @@ export interface DurableFileOptions {
 export async function writeFileDurably(
   path: string,
   content: string | Uint8Array,
-  options: DurableFileOptions,
+  options: DurableFileOptions = {},
 ): Promise<void> {
   await writeWhole(path, content, options);
   await syncFolder(dirname(path));
@@ -46,8 +60,10 @@ async function writeWhole(
 ): Promise<void> {
   const temporary = `${path}.${randomBytes(8).toString('hex')}.tmp`;
   try {
-    const file = await open(temporary, 'wx', options.mode);
+    const replaced = options.mode === undefined ? await stat(path).catch(() => undefined) : undefined;
+    const file = await open(temporary, 'wx', options.mode ?? 0o666);
     try {
+      if (replaced !== undefined) await likenTo(file, replaced);
       await file.writeFile(content);
       await file.sync();
     } finally {
@@ -63,6 +79,27 @@ async function writeWhole(
     await unlink(temporary).catch(() => undefined); // it may never have been made; the cause is what matters
     throw cause;
   }
+}
+
+/** Gives `file` the owner of `other`, where that is allowed, and its permissions. */
+export async function likenTo(file: FileHandle, other: Stats): Promise<void> {
+  const { uid, gid } = await file.stat();
+  // Only root may change the owner, and only to a group of ours the group.
+  if (other.uid !== uid || other.gid !== gid) await file.chown(other.uid, other.gid).catch(() => undefined);
+  await file.chmod(other.mode & 0o777);
+}
+
+const linksAtMost = 40;
+
+/** Returns the path of the file that `path` leads to through links, whether or not it exists. */
+export async function resolveLinks(path: string): Promise<string> {
+  let file = path;
+  for (let links = 0; links < linksAtMost; links++) {
+    const target = await readlink(file).catch(() => undefined); // no link, or nothing there
+    if (target === undefined) return await realpath(file).catch(() => file);
+    file = resolve(dirname(file), target);
+  }
+  throw new Error(`the link ${path} leads nowhere`);
 }
 
 /** Makes the folder at `path` and those above it, where they do not exist; an `Error` names the one it cannot make. */

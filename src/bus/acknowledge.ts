@@ -53,6 +53,7 @@ export interface AcknowledgementParts {
   /** The delivery's reply subject. */
   readonly reply: string;
   readonly verb: Uint8Array;
+  /** By `performance.now()`. */
   readonly expiresAt: number;
   readonly seq: number;
   readonly lease: Lease;
@@ -60,17 +61,23 @@ export interface AcknowledgementParts {
 
 /** `+ACK`, `-NAK` or `+TERM` for one delivery. */
 export class Acknowledgement extends Request {
+  readonly #expiresAt: number;
   readonly #seq: number;
   readonly #lease: Lease;
   readonly #resolve: () => void;
   readonly #reject: (error: SwarmError) => void;
 
   constructor(parts: AcknowledgementParts, resolve: () => void, reject: (error: SwarmError) => void) {
-    super(parts.reply, parts.verb, undefined, parts.expiresAt);
+    super(parts.reply, parts.verb, undefined);
+    this.#expiresAt = parts.expiresAt;
     this.#seq = parts.seq;
     this.#lease = parts.lease;
     this.#resolve = resolve;
     this.#reject = reject;
+  }
+
+  override get isExpired(): boolean {
+    return performance.now() >= this.#expiresAt;
   }
 
   isForgottenBy(lease: Lease): boolean {

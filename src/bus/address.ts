@@ -4,7 +4,8 @@
  *
  * The client itself ignores what stands before the `@`, and takes a port for granted where a password
  * begins with digits; so the text is taken apart here, once. `shown` never holds a secret: it is the only
- * form that a message may contain.
+ * form that a message may contain. Where a login is written so that it reads as something else (a comma, a slash
+ * in the password), the text is refused, and nothing of it is shown.
  */
 import { SwarmError } from '../base/errors.ts';
 
@@ -25,6 +26,7 @@ export interface BrokerAddress {
 }
 
 const defaultPort = '4222';
+const howToEncode = 'in a user or password , / ? # @ : are percent-encoded: %2C %2F %3F %23 %40 %3A';
 
 /** Returns the servers and the login that `text` names; throws `USAGE`, never naming a secret. */
 export function parseAddress(text: string): BrokerAddress {
@@ -32,7 +34,7 @@ export function parseAddress(text: string): BrokerAddress {
     .split(',')
     .map((part) => part.trim())
     .filter((part) => part !== '')
-    .map(parseOne);
+    .map((part, index) => parseOne(part, { isFirst: index === 0, hasLogin: text.includes('@') }));
   const first = urls[0];
   if (first === undefined) throw new SwarmError('USAGE', 'the NATS url is empty');
   const logins = new Map(
@@ -55,19 +57,25 @@ interface OneAddress {
   readonly login: Login;
 }
 
-function parseOne(text: string): OneAddress {
+/** `hasLogin`: an `@` stands somewhere in the whole text, so that any part of it may be of a secret. */
+function parseOne(text: string, place: { isFirst: boolean; hasLogin: boolean }): OneAddress {
+  const refuse = (what: string): SwarmError =>
+    new SwarmError('USAGE', `not a NATS url${place.hasLogin ? '' : `: ${text}`} (${what})`);
   const whole = text.includes('://') ? text : `nats://${text}`;
   const url = URL.canParse(whole) ? new URL(whole) : undefined;
   if (url === undefined || url.hostname === '') {
-    throw new SwarmError(
-      'USAGE',
-      `not a NATS url: ${withoutLogin(text)} (nats://host:port, several with commas)`,
-    );
+    throw refuse(`nats://host:port, several with commas${place.hasLogin ? `; ${howToEncode}` : ''}`);
   }
   if (url.protocol !== 'nats:' && url.protocol !== 'tls:') {
-    throw new SwarmError(
-      'USAGE',
-      `not a NATS url: ${withoutLogin(text)} (nats:// or tls://; websockets are not supported)`,
+    throw refuse('nats:// or tls://; websockets are not supported');
+  }
+  if ((url.pathname !== '' && url.pathname !== '/') || url.search !== '' || url.hash !== '') {
+    throw refuse(`nothing follows the port; ${howToEncode}`);
+  }
+  if (!place.isFirst && text.includes('@') && !text.includes('://')) {
+    // The end of a password with a comma in it would look the same.
+    throw refuse(
+      `a login behind a comma stands in a url of its own, nats://user:password@host; ${howToEncode}`,
     );
   }
   const user = decoded(url.username);
@@ -80,11 +88,6 @@ function parseOne(text: string): OneAddress {
     tls: url.protocol === 'tls:',
     login,
   };
-}
-
-/** Returns `text` without whatever stands before its last `@`. */
-function withoutLogin(text: string): string {
-  return text.replace(/^([a-z+]+:\/\/)?.*@/is, '$1');
 }
 
 /** Undoes percent-encoding; what is not encoded properly stays as it is. */

@@ -45,6 +45,7 @@ export async function measureClockOffset(
     const broker = await ask();
     const answered = clock();
     const uncertaintyNs = (answered - asked) / 2n;
+    if (uncertaintyNs < 0n) continue; // our clock was set back in between
     if (best === undefined || uncertaintyNs < best.uncertaintyNs) {
       best = { offsetNs: broker - (asked + uncertaintyNs), uncertaintyNs };
     }

@@ -180,6 +180,20 @@ export class Bus implements AsyncDisposable {
     return () => void this.#listeners.delete(listener);
   }
 
+  /** Resolves once it is connected, or closed for good, or `signal` says that nobody waits any more. */
+  online(signal?: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#isConnected || this.#isClosed || signal?.aborted === true) return resolve();
+      const done = (): void => {
+        stop();
+        signal?.removeEventListener('abort', done);
+        resolve();
+      };
+      const stop = this.listen({ reconnected: done, closed: done });
+      signal?.addEventListener('abort', done);
+    });
+  }
+
   /**
    * Subscribes, also after every reconnect, until the server refuses. What a callback throws becomes a warning: it
    * would end the client's reading from the socket, silently.

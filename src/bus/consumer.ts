@@ -16,6 +16,7 @@ import {
 import { messageOf, SwarmError } from '../base/errors.ts';
 import type { Bus } from './connection.ts';
 import { Deliveries } from './deliveries.ts';
+import type { BusMessage } from './message.ts';
 import { isPermissionRefused } from './requirements.ts';
 import { brokerCode, isStreamMissing } from './stream.ts';
 import { spokenDuration } from './time.ts';
@@ -39,6 +40,8 @@ export interface ConsumerOptions {
   readonly prefetch?: number;
   /** Messages asked for in all; each `Deliveries.oneMore` adds one. @default without end */
   readonly atMost?: number | undefined;
+  /** Told of each message as it arrives, before it is read. */
+  readonly onArrival?: (message: BusMessage) => void;
 }
 
 const forgottenAfterMs = 300_000;
@@ -69,6 +72,7 @@ export async function openConsumer(bus: Bus, options: ConsumerOptions): Promise<
     atMost: options.atMost,
     ackWaitMs: (info.config.ack_wait ?? 30e9) / 1e6,
     ackFloor: ackFloorOf(info),
+    onArrival: options.onArrival,
     read: () => readConsumer(bus, stream, config.name),
     recreate: (ackFloor) => recreateConsumer(bus, stream, config, ackFloor),
   });
@@ -97,10 +101,14 @@ function consumerConfig(options: ConsumerOptions): NamedConfig {
   };
 }
 
-/** Returns each difference that matters, as `filter: thread.a.>, wanted thread.>`. Pure. */
+/**
+ * Returns each difference that matters, as `filter: thread.a.>, wanted thread.>`: what keeps messages back, gives them
+ * up, or hands them out again before the ack wait is over. Another `max_ack_pending` only sets the pace. Pure.
+ */
 export function consumerDifferences(
   wanted: Partial<ConsumerConfig>,
   found: Partial<ConsumerConfig>,
+  now: Date = new Date(),
 ): readonly string[] {
   const differences: string[] = [];
   const differ = (field: string, is: string, want: string): void => {
@@ -115,6 +123,10 @@ export function consumerDifferences(
     differ(limit, value > 0 ? String(value) : 'unlimited', 'unlimited');
   }
   differ('headers_only', found.headers_only === true ? 'on' : 'off', 'off');
+  differ('backoff', found.backoff?.map(spokenDuration).join(' ') || 'none', 'none');
+  differ('replay_policy', found.replay_policy ?? ReplayPolicy.Instant, ReplayPolicy.Instant);
+  const isPaused = found.pause_until !== undefined && Date.parse(found.pause_until) > now.getTime();
+  differ('pause_until', isPaused ? String(found.pause_until) : 'none', 'none');
   if (isLasting) differ('inactive_threshold', spokenThreshold(found.inactive_threshold), 'none');
   return differences;
 }

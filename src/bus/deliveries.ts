@@ -6,8 +6,10 @@
  * asks again, creates the consumer anew, and goes on. It ends by `stop`, and with an error where going on is
  * pointless: `BUS_PERMISSION`, `BUS_CLOSED`.
  *
- * Messages that wait here are kept from being handed out again (`working`), so each is read once unless the
- * broker has reason to think that we are gone.
+ * Messages that wait here, and those that are being worked on (`BusMessage.keep`), are kept from being handed out
+ * again (`working`), so each is read once unless the broker has reason to think that we are gone. Should one come
+ * again all the same, it is not read twice for that: it takes the place of the delivery that waits, is answered with
+ * the one that is being worked on, and is dropped once the message is acknowledged.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ConsumerInfo } from '@nats-io/jetstream';
@@ -15,7 +17,7 @@ import { createInbox, type Msg, type Subscription } from '@nats-io/transport-nod
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { giveUpForgotten, type Lease } from './acknowledge.ts';
 import type { Bus } from './connection.ts';
-import { BusMessage, type DeliveryTerms } from './message.ts';
+import { BusMessage, type DeliveryTerms, type MessageHome } from './message.ts';
 import { Queue } from './queue.ts';
 
 export interface DeliveriesOptions {
@@ -28,6 +30,8 @@ export interface DeliveriesOptions {
   readonly ackWaitMs: number;
   /** All messages of the stream up to this one are done with. */
   readonly ackFloor: number;
+  /** Told of each message as it arrives, before it is read. */
+  readonly onArrival?: ((message: BusMessage) => void) | undefined;
   read(): Promise<ConsumerInfo | undefined>;
   recreate(ackFloor: number): Promise<ConsumerInfo>;
 }
@@ -66,6 +70,12 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
   readonly #stopping = new AbortController();
   readonly #held = new Queue<Held>();
   readonly #takers = new Queue<Taker>();
+  /** By their place in the stream: messages that are read and being worked on. */
+  readonly #atWork = new Map<number, Held>();
+  /** Places of messages whose acknowledgement is on its way. */
+  readonly #done = new Set<number>();
+  /** Places of messages that wait here and were delivered before. */
+  readonly #again = new Set<number>();
   /** Messages asked for and not come yet. */
   #requested = 0;
   /** Messages that may still come. */
@@ -73,6 +83,10 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
   /** Tells the answers to this batch of requests from those to requests given up. */
   #series = 0;
   #heardAt = performance.now();
+  readonly #home: MessageHome = {
+    onDone: (seq, confirmed) => this.#onDone(seq, confirmed),
+    keep: (message) => this.#keep(message),
+  };
   #terms: DeliveryTerms;
   /** The furthest message of the stream that the broker handed out here, as far as it knows itself. */
   #highestSeq = 0;
@@ -82,7 +96,13 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
   #failure: SwarmError | undefined;
   #stopped: Promise<void> | undefined;
 
+  /** Resolves when nothing more comes, for whatever reason. */
+  readonly ended: Promise<void>;
+
   constructor(bus: Bus, options: DeliveriesOptions) {
+    this.ended = new Promise((resolve) => {
+      this.#stopping.signal.addEventListener('abort', () => resolve(), { once: true });
+    });
     this.stream = options.stream;
     this.name = options.name;
     this.ackWaitMs = options.ackWaitMs;
@@ -132,6 +152,7 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
   next(): Promise<IteratorResult<BusMessage, undefined>> {
     const held = this.#held.shift();
     if (held !== undefined) {
+      this.#again.delete(held.message.seq);
       this.#ask();
       return Promise.resolve({ done: false, value: held.message });
     }
@@ -176,9 +197,14 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
   }
 
   #end(): void {
-    clearInterval(this.#timer);
     this.#stopListening();
     this.#stopping.abort();
+    this.#restTimer();
+  }
+
+  /** What is still being worked on is kept to the end. */
+  #restTimer(): void {
+    if (this.#stopping.signal.aborted && this.#atWork.size === 0) clearInterval(this.#timer);
   }
 
   #fail(code: 'BUS_PERMISSION' | 'BUS_CLOSED', message: string): void {
@@ -204,18 +230,59 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
     const delivered = new BusMessage(this.#bus, message, this.#terms); // throws where the reply is no delivery's
     if (delivered.seq > this.#highestSeq) this.#highestSeq = delivered.seq;
     if (this.#requested > 0) this.#requested -= 1;
+    if (!this.#isKnown(delivered)) this.#arrive(delivered, now);
+    this.#ask();
+  }
+
+  /** Whether the message is acknowledged or being worked on, so that this delivery of it tells nothing new. */
+  #isKnown(delivered: BusMessage): boolean {
+    const { seq } = delivered;
+    if (this.#done.has(seq)) return true;
+    const atWork = this.#atWork.get(seq)?.message;
+    if (atWork === undefined || atWork.answered !== undefined) return false;
+    atWork.adopt(delivered);
+    return true;
+  }
+
+  #arrive(delivered: BusMessage, now: number): void {
     this.#left -= 1;
+    if (this.#stopped === undefined) this.#options.onArrival?.(delivered);
     const taker = this.#stopped === undefined ? this.#takers.shift() : undefined;
     if (taker === undefined) this.#hold({ message: delivered, since: now });
     else taker.resolve({ done: false, value: delivered });
-    this.#ask();
   }
 
   /** A message that comes again while its first delivery still waits here takes that one's place. */
   #hold(held: Held): void {
     const { seq, attempt } = held.message;
+    if (attempt > 1) this.#again.add(seq);
     if (attempt > 1 && this.#held.replace(({ message }) => message.seq === seq, held)) this.#left += 1;
     else this.#held.push(held);
+  }
+
+  /** What waits here of a message that is done with is void: should the broker not hear of it, it comes again. */
+  #onDone(seq: number, confirmed: Promise<void>): void {
+    this.#done.add(seq);
+    const forget = (): void => void this.#done.delete(seq);
+    confirmed.then(forget, forget);
+    if (this.#again.delete(seq)) this.#drop((message) => message.seq === seq);
+  }
+
+  /** Lets go of messages that wait here; as many more may come. */
+  #drop(isVoid: (message: BusMessage) => boolean): void {
+    const before = this.#held.size;
+    this.#held.keep(({ message }) => !isVoid(message));
+    this.#left += before - this.#held.size;
+  }
+
+  #keep(message: BusMessage): () => void {
+    const { seq } = message;
+    const kept = { message, since: performance.now() };
+    this.#atWork.set(seq, kept);
+    return () => {
+      if (this.#atWork.get(seq) === kept) this.#atWork.delete(seq);
+      this.#restTimer();
+    };
   }
 
   /** What the broker says instead of a message (NATS ADR-13). */
@@ -260,13 +327,17 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
   #tick(): void {
     if (!this.#bus.isConnected) return;
     const now = performance.now();
-    for (const held of this.#held) {
-      if (now - held.since < this.ackWaitMs / 3) continue;
-      held.message.working();
-      held.since = now;
-    }
+    for (const held of this.#held) this.#keepAlive(held, now);
+    for (const kept of this.#atWork.values()) this.#keepAlive(kept, now);
+    if (this.#stopping.signal.aborted) return;
     if (this.#requested > 0 && now - this.#heardAt > 2.5 * heartbeatMs) this.#recover(0);
     else if (now - this.#floorReadAt > floorEveryMs) this.#readFloor();
+  }
+
+  #keepAlive(held: Held, now: number): void {
+    if (now - held.since < this.ackWaitMs / 3 || held.message.answered !== undefined) return;
+    held.message.working();
+    held.since = now;
   }
 
   /** Asks how far everything is acknowledged, in case the consumer must be created anew. */
@@ -331,14 +402,12 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
     lease.forgottenBehind = seq;
     this.#highestSeq = seq;
     this.#terms = this.#newTerms();
-    const before = this.#held.size;
-    this.#held.keep(({ message }) => !message.isForgotten);
-    this.#left += before - this.#held.size;
+    this.#drop((message) => message.isForgotten);
     giveUpForgotten(this.#bus, lease);
   }
 
   #newTerms(): DeliveryTerms {
     const lease: Lease = { forgottenBehind: Number.POSITIVE_INFINITY };
-    return { ackWithinMs: this.ackWaitMs, lease };
+    return { ackWithinMs: this.ackWaitMs, lease, home: this.#home };
   }
 }

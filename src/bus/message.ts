@@ -55,13 +55,22 @@ export function parseDelivery(reply: string): Delivery | undefined {
 export interface DeliveryTerms {
   readonly ackWithinMs: number;
   readonly lease: Lease;
+  readonly home: MessageHome;
+}
+
+/** What a message needs of whoever handed it out. */
+export interface MessageHome {
+  /** The message is done with, or will be once `confirmed` resolves: other deliveries of it are void. */
+  onDone(seq: number, confirmed: Promise<void>): void;
+  keep(message: BusMessage): () => void;
 }
 
 export class BusMessage {
   readonly #bus: Bus;
   readonly #message: Msg;
-  readonly #reply: string;
-  readonly #terms: DeliveryTerms;
+  #reply: string;
+  #terms: DeliveryTerms;
+  #answered: Promise<void> | undefined;
   /** Where and when the broker keeps it. */
   readonly delivery: Delivery;
   #headers: ReceivedHeaders | undefined;
@@ -109,12 +118,17 @@ export class BusMessage {
     return this.delivery.timestampNs;
   }
 
+  /** What the first of `ack`, `nak` and `term` came to; that one counts, and the later ones come to the same. */
+  get answered(): Promise<void> | undefined {
+    return this.#answered;
+  }
+
   /**
    * Resolves when the broker confirmed that the message is done with. Rejects with `BUS_UNCONFIRMED` if it did not
    * within the ack wait, or has lost the delivery: the message may come again; with `BUS_PERMISSION` or `BUS_CLOSED`.
    */
   ack(): Promise<void> {
-    return this.#answer(ack);
+    return this.#done(ack);
   }
 
   /**
@@ -127,7 +141,7 @@ export class BusMessage {
 
   /** Asks never to be given the message again. Resolves when the broker confirmed it. */
   term(reason = ''): Promise<void> {
-    return this.#answer(Buffer.from(reason === '' ? '+TERM' : `+TERM ${reason}`));
+    return this.#done(Buffer.from(reason === '' ? '+TERM' : `+TERM ${reason}`));
   }
 
   /** Says that the message is being worked on: the ack wait starts anew. Lost while disconnected. */
@@ -135,12 +149,38 @@ export class BusMessage {
     this.#bus.tell(this.#reply, working);
   }
 
+  /**
+   * Keeps the broker told that it is being worked on until the returned function is called. Should the message be
+   * delivered again meanwhile, because the broker did not hear of it, the answer goes for that delivery.
+   */
+  keep(): () => void {
+    return this.#terms.home.keep(this);
+  }
+
+  /** Takes the place of `later`, another delivery of the same message: what is answered here answers that one. */
+  adopt(later: BusMessage): void {
+    this.#reply = later.#reply;
+    this.#terms = later.#terms;
+  }
+
   /** The broker no longer knows of this delivery, and makes it anew. */
   get isForgotten(): boolean {
     return this.seq > this.#terms.lease.forgottenBehind;
   }
 
+  #done(verb: Uint8Array): Promise<void> {
+    const isFirst = this.#answered === undefined;
+    const confirmed = this.#answer(verb);
+    if (isFirst) this.#terms.home.onDone(this.seq, confirmed);
+    return confirmed;
+  }
+
   #answer(verb: Uint8Array): Promise<void> {
+    this.#answered ??= this.#send(verb);
+    return this.#answered;
+  }
+
+  #send(verb: Uint8Array): Promise<void> {
     if (this.isForgotten) return Promise.reject(forgotten());
     const { ackWithinMs, lease } = this.#terms;
     const expiresAt = performance.now() + ackWithinMs;

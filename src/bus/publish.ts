@@ -5,6 +5,7 @@
  * with status 503, because JetStream is not up or no stream holds the subject.
  */
 import type { Msg } from '@nats-io/transport-node';
+import type { BrokerClock } from './broker-clock.ts';
 import type { EncodedHeaders } from './headers.ts';
 import { type BrokerError, isPassing, PublishError, reasonOf } from './refusal.ts';
 import { type GivenUp, Request } from './requests.ts';
@@ -19,6 +20,9 @@ export interface Published {
 /** What a message needs of its publisher. */
 export interface PublishHome {
   readonly stream: string;
+  readonly brokerClock: BrokerClock;
+  /** The stream has the message, and it is not certain that it took it in time: looks, and settles it. */
+  onDoubtful(publish: Publish, published: Published): void;
   /** Nobody listens on a subject: finds out whether that will pass. */
   onNoResponders(): void;
 }
@@ -27,7 +31,9 @@ export interface PublishParts {
   readonly subject: string;
   readonly data: Uint8Array;
   readonly headers: EncodedHeaders;
-  readonly expiresAt: number;
+  readonly id: string;
+  readonly freshFromNs: bigint;
+  readonly freshUntilNs: bigint;
 }
 
 const retryAtMostMs = 2_000;
@@ -35,6 +41,9 @@ const retryAtMostMs = 2_000;
 /** One message on its way into the stream. */
 export class Publish extends Request {
   readonly #home: PublishHome;
+  readonly id: string;
+  readonly #freshFromNs: bigint;
+  readonly #freshUntilNs: bigint;
   readonly #resolve: (published: Published) => void;
   readonly #reject: (error: PublishError) => void;
   /** The last thing heard of it is that nobody listens on its subject. */
@@ -42,14 +51,21 @@ export class Publish extends Request {
 
   constructor(
     home: PublishHome,
-    { subject, data, headers, expiresAt }: PublishParts,
+    parts: PublishParts,
     resolve: (published: Published) => void,
     reject: (error: PublishError) => void,
   ) {
-    super(subject, data, headers, expiresAt);
+    super(parts.subject, parts.data, parts.headers);
     this.#home = home;
+    this.id = parts.id;
+    this.#freshFromNs = parts.freshFromNs;
+    this.#freshUntilNs = parts.freshUntilNs;
     this.#resolve = resolve;
     this.#reject = reject;
+  }
+
+  override get isExpired(): boolean {
+    return this.#home.brokerClock.now().latestNs >= this.#freshUntilNs;
   }
 
   answer(reply: Msg): true | number {
@@ -72,12 +88,33 @@ export class Publish extends Request {
           mayBeStored: true,
         }),
       );
-    } else if (performance.now() >= this.expiresAt) {
-      this.giveUp({ why: 'expired', words: 'it came too late', mayHaveArrived: true });
     } else {
-      this.#resolve({ seq: ack.seq, duplicate: ack.duplicate === true });
+      const published = { seq: ack.seq, duplicate: ack.duplicate === true };
+      if (this.#isCertainlyFresh) this.#resolve(published);
+      else this.#home.onDoubtful(this, published);
     }
     return true;
+  }
+
+  /**
+   * Whether the broker must have stored it while it was fresh: sent once, answered soon, and no clock in doubt. What
+   * was sent before a machine slept or a clock stepped is none of these, or its clock is in doubt.
+   */
+  get #isCertainlyFresh(): boolean {
+    if (this.attempts !== 1 || performance.now() >= this.sendAgainAt) return false;
+    const { earliestNs, latestNs, isSure } = this.#home.brokerClock.now();
+    return isSure && earliestNs >= this.#freshFromNs && latestNs < this.#freshUntilNs;
+  }
+
+  /** Settles a doubtful one by when the broker stored it; `undefined` if it has another message there. */
+  settleByTime(published: Published, storedNs: bigint | undefined): void {
+    if (storedNs !== undefined && storedNs >= this.#freshFromNs && storedNs <= this.#freshUntilNs) {
+      this.#resolve(published);
+    } else {
+      const words =
+        storedNs === undefined ? 'the stream has lost it' : 'the stream took it when it was stale';
+      this.giveUp({ why: 'expired', words, mayHaveArrived: true });
+    }
   }
 
   /** `patterns` is what the stream listens to instead; none if there is no such stream. */

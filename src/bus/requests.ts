@@ -25,8 +25,6 @@ export abstract class Request {
   readonly subject: string;
   readonly data: Uint8Array;
   readonly headers: EncodedHeaders | undefined;
-  /** By `performance.now()`: from then on it is not sent again, and given up. */
-  readonly expiresAt: number;
 
   token = 0;
   /** Times it was sent. */
@@ -38,12 +36,14 @@ export abstract class Request {
   /** The bus's `session` in which it was last sent. */
   session = 0;
 
-  constructor(subject: string, data: Uint8Array, headers: EncodedHeaders | undefined, expiresAt: number) {
+  constructor(subject: string, data: Uint8Array, headers: EncodedHeaders | undefined) {
     this.subject = subject;
     this.data = data;
     this.headers = headers;
-    this.expiresAt = expiresAt;
   }
+
+  /** Asked whenever it matters, because a clock can step: from then on it is not sent again, and given up. */
+  abstract get isExpired(): boolean;
 
   get bytes(): number {
     return this.data.length + (this.headers?.bytes.length ?? 0);
@@ -189,8 +189,7 @@ export class Requests {
   }
 
   #start(request: Request): void {
-    const now = performance.now();
-    if (request.expiresAt <= now) {
+    if (request.isExpired) {
       this.#reject(request, 'expired', 'its turn came too late');
       return;
     }
@@ -198,7 +197,7 @@ export class Requests {
     request.token = this.#lastToken;
     this.#outstanding.set(request.token, request);
     this.#outstandingBytes += request.bytes;
-    this.#transmit(request, now);
+    this.#transmit(request, performance.now());
   }
 
   /** What is handed over within one turn of the event loop goes out in one write to the socket. */
@@ -249,7 +248,7 @@ export class Requests {
     }
     const now = performance.now();
     for (const request of this.#outstanding.values()) {
-      if (request.expiresAt > now) this.#transmit(request, now);
+      if (!request.isExpired) this.#transmit(request, now);
     }
     this.#startWaiting();
   }
@@ -263,11 +262,11 @@ export class Requests {
     const now = performance.now();
     const mayAlsoSend = this.#bus.isConnected;
     for (const request of this.#outstanding.values()) {
-      if (request.expiresAt <= now) this.#giveUp(request, 'expired', `sent ${times(request.attempts)}`);
+      if (request.isExpired) this.#giveUp(request, 'expired', `sent ${times(request.attempts)}`);
       else if (mayAlsoSend && request.sendAgainAt <= now) this.#transmit(request, now);
     }
     this.#waiting.keep((request) => {
-      if (request.expiresAt > now) return true;
+      if (!request.isExpired) return true;
       this.#reject(request, 'expired', mayAlsoSend ? 'its turn came too late' : 'there was no connection');
       return false;
     });

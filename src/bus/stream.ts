@@ -3,7 +3,8 @@
  *
  * A stream is created once and never changed from here: where the one that exists differs in a way that
  * would break a promise (messages dropped, deleted, changed, unacknowledged, or repeats let through), the
- * differences are named and nothing goes on.
+ * differences are named and nothing goes on. A limit that nobody asked for is named where it drops messages: an age
+ * always does, a number of messages or bytes only where the stream discards old ones to take new ones.
  */
 import {
   DiscardPolicy,
@@ -20,7 +21,7 @@ import type { Bus } from './connection.ts';
 import { isPermissionRefused } from './requirements.ts';
 import { parseTime, spokenDuration } from './time.ts';
 
-/** A stream as a swarm wants it. Limits that are not given are not compared. */
+/** A stream as a swarm wants it. */
 export interface StreamWanted {
   readonly name: string;
   readonly subjects: readonly string[];
@@ -28,10 +29,11 @@ export interface StreamWanted {
   readonly duplicateWindowMs?: number;
   /** Copies in a cluster, at least. @default 1 */
   readonly replicas?: number;
-  /** Full streams refuse new messages; they never drop old ones. */
+  /** Full streams refuse new messages; they never drop old ones. @default whatever the stream has */
   readonly maxMessages?: number;
+  /** @default whatever the stream has */
   readonly maxBytes?: number;
-  /** Messages older than this are removed. */
+  /** Messages older than this are removed. @default none are */
   readonly maxAgeMs?: number;
 }
 
@@ -129,9 +131,10 @@ export function streamDifferences(wanted: StreamWanted, found: Settings): readon
   same('deny_purge');
   same('duplicate_window', duration);
   if ((found.num_replicas ?? 1) < (wanted.replicas ?? 1)) same('num_replicas');
-  if (wanted.maxMessages !== undefined) same('max_msgs', limit);
-  if (wanted.maxBytes !== undefined) same('max_bytes', limit);
-  if (wanted.maxAgeMs !== undefined) same('max_age', duration);
+  const drops = found.discard !== config.discard;
+  if (drops || wanted.maxMessages !== undefined) same('max_msgs', limit);
+  if (drops || wanted.maxBytes !== undefined) same('max_bytes', limit);
+  same('max_age', duration);
   differ('max_msgs_per_subject', limit(found.max_msgs_per_subject), 'unlimited');
   off('no_ack', found.no_ack);
   off('sealed', found.sealed);
@@ -144,8 +147,8 @@ export function streamDifferences(wanted: StreamWanted, found: Settings): readon
   return differences;
 }
 
-/** Returns the broker's clock. */
-async function brokerTime(bus: Bus, stream: string): Promise<bigint> {
+/** Returns the broker's clock; throws `BUS_STREAM` or `BUS_PERMISSION`. */
+export async function brokerTime(bus: Bus, stream: string): Promise<bigint> {
   const info = await readStream(bus, stream);
   const time = parseTime(info?.ts ?? '');
   if (time === undefined)

@@ -6,10 +6,10 @@
  * never touches `process.env`, writing never loses a key: a pair is replaced only by force, and then kept.
  * No message of this file repeats a secret.
  */
-import { readFile, realpath, stat } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { parseEnv } from 'node:util';
-import { makeFolderDurably, writeFileDurably } from '../base/durable.ts';
+import { makeFolderDurably, resolveLinks, writeFileDurably } from '../base/durable.ts';
 import { decodeBase64, encodeBase64 } from '../base/encoding.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { SigningKey } from './key.ts';
@@ -137,8 +137,8 @@ export async function saveIdentity(
   options: SaveIdentityOptions = {},
 ): Promise<string | undefined> {
   try {
-    await makeFolderDurably(dirname(path));
-    const file = await realpath(path).catch(() => path); // a link stays a link, and leads to the new file
+    const file = await resolveLinks(path); // a link stays a link, and leads to the new file
+    await makeFolderDurably(dirname(file));
     for (;;) {
       const outcome = (await createWith(file, key)) ?? (await replaceIn(file, key, options));
       if (outcome !== undefined) return outcome.kept;

@@ -5,9 +5,8 @@
  * loses another's entry; the file is replaced whole. A key, once in, is never dropped by adding: its old
  * records must go on verifying, so a new key stands beside it.
  */
-import { realpath } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { makeFolderDurably, writeFileDurably } from '../base/durable.ts';
+import { makeFolderDurably, resolveLinks, writeFileDurably } from '../base/durable.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { type AgentEntry, Keyring, type KeyringKey, loadKeyring, printKeyring } from './keyring.ts';
 import { openLocked } from './locked-file.ts';
@@ -90,12 +89,12 @@ function sameJson(one: unknown, other: unknown): boolean {
   return JSON.stringify(one) === JSON.stringify(other);
 }
 
-/** Writes `keyring` to `path`, mode 0644, whole and durably; throws `KEYRING_FILE`. */
+/** Writes `keyring` to `path`, whole and durably; its permissions stay, a new one follows the umask. Throws `KEYRING_FILE`. */
 export async function saveKeyring(path: string, keyring: Keyring): Promise<void> {
   try {
-    await makeFolderDurably(dirname(path));
-    const file = await realpath(path).catch(() => path); // a link stays a link, and leads to the new file
-    await writeFileDurably(file, printKeyring(keyring), { mode: 0o644 });
+    const file = await resolveLinks(path); // a link stays a link, and leads to the new file
+    await makeFolderDurably(dirname(file));
+    await writeFileDurably(file, printKeyring(keyring));
   } catch (cause) {
     throw new SwarmError('KEYRING_FILE', `cannot write the keyring ${path}: ${messageOf(cause)}`, { cause });
   }
@@ -121,9 +120,9 @@ export async function updateKeyring(path: string, change: (keyring: Keyring) => 
 
 async function lockOf(path: string): Promise<AsyncDisposable> {
   try {
-    await makeFolderDurably(dirname(path));
-    const file = await realpath(path).catch(() => path); // one lock for the file, whichever link leads to it
-    return await openLocked(`${file}.lock`, 'a+');
+    const file = await resolveLinks(path); // one lock for the file, whichever link leads to it
+    await makeFolderDurably(dirname(file));
+    return await openLocked(`${file}.lock`, 'a+', { like: file }); // who may change the keyring may lock it
   } catch (cause) {
     throw new SwarmError('KEYRING_FILE', `cannot lock the keyring ${path}: ${messageOf(cause)}`, { cause });
   }

@@ -5,20 +5,31 @@
  * its holder. Waiting is asking again rather than a blocking call: each of those would occupy one of Node's
  * few threads for files, and enough of them would keep the holder from finishing.
  */
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, open, stat } from 'node:fs/promises';
 import { setTimeout } from 'node:timers/promises';
 import locks from 'fs-native-extensions';
+import { likenTo } from '../base/durable.ts';
 
 const askAgainMs = 5;
 const giveUpMs = 10_000;
+
+export interface LockedFileOptions {
+  /** A file whose owner and permissions a new one is given, if it exists. @default none: the umask decides */
+  readonly like?: string;
+}
 
 /**
  * Opens the file at `path` to read and write, `a+` making it where it does not exist, and locks it until it
  * is closed. Throws the system's errors, and one of its own when another holds the lock for 10 s.
  */
-export async function openLocked(path: string, flags: 'r+' | 'a+'): Promise<FileHandle> {
-  const file = await open(path, flags, 0o600);
+export async function openLocked(
+  path: string,
+  flags: 'r+' | 'a+',
+  { like }: LockedFileOptions = {},
+): Promise<FileHandle> {
+  const file = await open(path, flags);
   try {
+    await likenToOwn(file, like);
     const givenUpAt = performance.now() + giveUpMs;
     while (!locks.tryLock(file.fd)) {
       if (performance.now() > givenUpAt) {
@@ -31,4 +42,12 @@ export async function openLocked(path: string, flags: 'r+' | 'a+'): Promise<File
     await file.close();
     throw thrown;
   }
+}
+
+/** Likens a file of ours to the one at `like`; whoever owns another has seen to it. */
+async function likenToOwn(file: FileHandle, like: string | undefined): Promise<void> {
+  const other = like && (await stat(like).catch(() => undefined));
+  if (!other) return;
+  const { uid, mode } = await file.stat();
+  if (uid === process.getuid?.() && (mode & 0o777) !== (other.mode & 0o777)) await likenTo(file, other);
 }

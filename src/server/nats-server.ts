@@ -100,6 +100,7 @@ class LocalServer implements NatsServer {
   readonly #options: StartOptions;
   #running: Running | undefined;
   #latest: { child: ChildProcess; exited: Promise<ServerExit> } | undefined;
+  #restarting: Promise<void> | undefined;
   #stopped: Promise<void> | undefined;
 
   constructor(path: string, temporary: string, options: StartOptions) {
@@ -149,6 +150,7 @@ class LocalServer implements NatsServer {
     await rm(ports, { recursive: true, force: true }); // a killed server leaves its file behind
     await mkdir(ports);
 
+    this.#requireNotStopped(); // from here to #latest in one turn: `stop` ends what is there, or nothing is begun
     const child = spawnTethered(this.#path, this.#arguments(ports, jetstream), lock?.fd);
     const lines: string[] = []; // of stderr: the log, and complaints about arguments, but not the usage after them
     const read = (stream: Readable | null, keep: boolean): void => {
@@ -238,10 +240,23 @@ class LocalServer implements NatsServer {
     this.#run.child.kill(signal);
   }
 
-  async restart(): Promise<void> {
-    if (this.#stopped !== undefined) throw new SwarmError('SERVER_START', 'the nats-server was stopped');
+  restart(): Promise<void> {
+    const before = this.#restarting ?? Promise.resolve();
+    const restarted = before.catch(() => undefined).then(() => this.#restart());
+    this.#restarting = restarted;
+    return restarted;
+  }
+
+  async #restart(): Promise<void> {
+    this.#requireNotStopped();
     await this.#end(this.#run.child, this.#run.exited);
+    this.#requireNotStopped();
     await this.start();
+    this.#requireNotStopped();
+  }
+
+  #requireNotStopped(): void {
+    if (this.#stopped !== undefined) throw new SwarmError('SERVER_START', 'the nats-server was stopped');
   }
 
   stop(): Promise<void> {
@@ -254,7 +269,9 @@ class LocalServer implements NatsServer {
   }
 
   async #stop(): Promise<void> {
+    await null; // #stopped is set before anything else happens
     if (this.#latest !== undefined) await this.#end(this.#latest.child, this.#latest.exited);
+    await this.#restarting?.catch(() => undefined); // it begins nothing more; whoever called it hears of it
     await rm(this.#temporary, { recursive: true, force: true, maxRetries: 5 });
   }
 

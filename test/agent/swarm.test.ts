@@ -2,7 +2,7 @@
 
 import { jetstream } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Message } from '../../src/agent/message.ts';
 import type { NatsServer } from '../../src/server/nats-server.ts';
 import { agentsIn, type Place } from '../support/agents.ts';
@@ -201,6 +201,25 @@ describe('publishing is refused before anything is logged', () => {
     expect(place.records()).toEqual([]);
   });
 
+  test('of so much that its headers leave no room; a little less arrives, however long they become', async () => {
+    await using planner = await place.join('planner');
+    const subject = `thread.${thread}.planner`;
+    const options = { meta: { model: 'm'.repeat(100) }, trace: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01` };
+    const tooMuch = planner.publish(subject, Buffer.alloc((1 << 20) - 900), options);
+    await expect(tooMuch).rejects.toMatchObject({ code: 'BUS_PAYLOAD_TOO_LARGE' });
+    expect(place.records()).toEqual([]);
+    const most = /headers up to (\d+),/.exec(String(await tooMuch.catch(String)))?.[1];
+    const largest = Buffer.alloc((1 << 20) - Number(most));
+    // Together, so that each has a path in the flush they share.
+    const all = [largest, Buffer.from('x'), Buffer.from('y')].map((data) =>
+      planner.publish(subject, data, options),
+    );
+    await expect(Promise.all(all)).resolves.toHaveLength(3);
+    await expect(planner.publish(subject, Buffer.alloc(largest.length + 1), options)).rejects.toMatchObject({
+      code: 'BUS_PAYLOAD_TOO_LARGE',
+    });
+  });
+
   test('by an agent whose key the keyring does not hold', async () => {
     const stranger = await agentsIn(temporaryFolder(), server.url, ['planner']);
     await using planner = await stranger.join('planner', { keyring: place.keyring });
@@ -223,5 +242,3 @@ async function until(holds: () => boolean): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
 }
-
-afterAll(() => expect(threads).toBeGreaterThan(0));

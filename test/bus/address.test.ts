@@ -62,6 +62,13 @@ describe('what is no address is refused, and no secret of it is repeated', () =>
     'nats://ann:s3cret@host:notaport',
     'ann:s3cret@host:99999999',
     'nats://ann:s3cret@a,nats://bob:s3cret@b',
+    'nats://ann:s3cret,pw@host',
+    'nats://ann:12,s3cret@host',
+    'ann:s3cret,pw@host:4222',
+    'nats://ann:12/s3cret@host',
+    'nats://ann:12#s3cret@host',
+    'nats://ann:12?s3cret@host',
+    'nats://a,nats://b:s3cret,nats://pw@c',
   ])('%j', (text) => {
     let thrown: unknown;
     try {
@@ -73,4 +80,15 @@ describe('what is no address is refused, and no secret of it is repeated', () =>
     expect(thrown).toMatchObject({ code: 'USAGE' });
     expect(String(thrown)).not.toContain('s3cret');
   });
+});
+
+test.each(['nats://host/path', 'nats://host:4222/?a=b', 'nats://host#part', 'nats://ann:12/pw@host'])(
+  '%s holds what no NATS url has, and the way to write it is said',
+  (text) => {
+    expect(() => parseAddress(text)).toThrow(/percent-encoded/);
+  },
+);
+
+test('a last slash is nothing', () => {
+  expect(parseAddress('nats://host:4223/').servers).toEqual(['host:4223']);
 });

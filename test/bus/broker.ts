@@ -25,7 +25,8 @@ export function unique(): number {
 
 /** Returns options for a message of its own id that may be sent for `forMs`. */
 export function fresh(forMs = 15_000, id = `id-${unique()}`): PublishOptions {
-  return { id, freshUntilNs: clock() + BigInt(forMs) * 1_000_000n };
+  const forNs = BigInt(forMs) * 1_000_000n;
+  return { id, freshFromNs: clock() - 60_000_000_000n, freshUntilNs: clock() + forNs };
 }
 
 /** Returns a stream of its own subjects, and a subject of it. */

@@ -42,3 +42,13 @@ test('of several samples the one with the least round trip counts', async () => 
   });
   expect(offset).toEqual({ offsetNs: 100n, uncertaintyNs: 2n });
 });
+
+test('a sample in which our clock was set back does not count', async () => {
+  const ours = [100n, 50n, 1_000n, 1_010n];
+  const broker = [175n, 1_105n];
+  const offset = await measureClockOffset(async () => broker.shift() ?? 0n, {
+    samples: 2,
+    clock: () => ours.shift() ?? 0n,
+  });
+  expect(offset).toEqual({ offsetNs: 100n, uncertaintyNs: 5n });
+});

@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { AckPolicy } from '@nats-io/jetstream';
+import { AckPolicy, ReplayPolicy } from '@nats-io/jetstream';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Bus, connectBus } from '../../src/bus/connection.ts';
 import { consumerDifferences, openConsumer } from '../../src/bus/consumer.ts';
@@ -343,10 +343,15 @@ describe('a durable that exists otherwise is refused, with every difference', ()
     [{ headers_only: true }, 'headers_only: on, wanted off'],
     [{ inactive_threshold: 5e9 }, 'inactive_threshold: 5s, wanted none'],
     [{ filter_subject: 'a.b' }, 'filter: a.b, wanted >'],
+    [{ backoff: [1e9, 5e9] }, 'backoff: 1s 5s, wanted none'],
+    [{ replay_policy: ReplayPolicy.Original }, 'replay_policy: original, wanted instant'],
+    [{ pause_until: '2999-01-01T00:00:00Z' }, 'pause_until: 2999-01-01T00:00:00Z, wanted none'],
     [{ filter_subjects: ['b.c', 'a.b'] }, 'filter: a.b b.c, wanted >'],
   ])('%j', (changed, difference) => {
     const wanted = { durable_name: 'd', ack_policy: AckPolicy.Explicit };
     expect(consumerDifferences(wanted, wanted)).toEqual([]);
+    const past = { ...wanted, pause_until: '2001-01-01T00:00:00Z', max_ack_pending: 1 };
+    expect(consumerDifferences(wanted, past)).toEqual([]); // it hands out again; one after another is no fault
     expect(consumerDifferences(wanted, { ...wanted, ...changed })).toEqual([difference]);
   });
 

@@ -5,6 +5,7 @@ import { openConsumer } from '../../src/bus/consumer.ts';
 import { findById } from '../../src/bus/find.ts';
 import type { Published } from '../../src/bus/publish.ts';
 import { openPublisher } from '../../src/bus/publisher.ts';
+import { cableTo } from '../support/cable.ts';
 import { testServer } from '../support/nats.ts';
 import { failureOf, freeze, fresh, newStream } from './broker.ts';
 
@@ -117,4 +118,25 @@ test('what is published without a connection waits for one, and is given up if n
   expect(hasty.message).toContain('there was no connection');
   await server.restart();
   expect(await patient).toEqual({ seq: 1, duplicate: false });
+});
+
+test.each([
+  ['fresh', 10_000, { seq: 1, duplicate: true }],
+  ['stale', -1, { code: 'BUS_UNCONFIRMED', mayBeStored: true }],
+])('what had to be sent twice is looked up, and counts if it was stored %s', async (_, fromMs, outcome) => {
+  await using server = await testServer();
+  const cable = await cableTo(server.port);
+  await using bus = await connectBus({ url: `nats://127.0.0.1:${cable.port}`, reconnectWaitMs: 20 });
+  const { name, subject } = await newStream(bus);
+  await using publisher = openPublisher(bus, { stream: name });
+  cable.mute(); // the first answer is lost
+  // Receivers take it from a time on that the broker's clock has reached, or not.
+  const freshFromNs = BigInt(Date.now() - fromMs) * 1_000_000n + (fromMs < 0 ? 60_000_000_000n : 0n);
+  const published = publisher
+    .publish(subject, Buffer.from('1'), { ...fresh(), freshFromNs })
+    .catch((failure: unknown) => failure);
+  await wait(200);
+  cable.cut();
+  await cable.mend();
+  expect(await published).toMatchObject(outcome);
 });

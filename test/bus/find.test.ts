@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parseSubject } from '../../src/base/subject.ts';
 import { type Bus, connectBus } from '../../src/bus/connection.ts';
-import { findById } from '../../src/bus/find.ts';
+import { findById, readStored } from '../../src/bus/find.ts';
 import { EncodedHeaders } from '../../src/bus/headers.ts';
 import { Publisher } from '../../src/bus/publisher.ts';
 import type { NatsServer } from '../../src/server/nats-server.ts';
@@ -65,5 +65,25 @@ test('a stream that is not there cannot be searched', async () => {
   expect(await failureOf(search)).toMatchObject({
     code: 'BUS_STREAM',
     message: 'cannot search stream NONE: stream not found',
+  });
+});
+
+test('a message is read where the broker says that it is, and only it under its own id', async () => {
+  const stream = await newStream(bus);
+  await using publisher = new Publisher(bus, { stream: stream.name });
+  const sinceNs = now() - 5_000_000n; // the broker's clock is not finer than ours by more
+  await publisher.publish(stream.subject, Buffer.from('x'), fresh(5_000, 'a'));
+  await publisher.publish(stream.subject, Buffer.from('y'), fresh(5_000, 'a '));
+  const where = { stream: stream.name, seq: 1, id: 'a' };
+  const found = await readStored(bus, where);
+  expect(found?.seq).toBe(1);
+  expect(found?.timestampNs).toBeGreaterThan(sinceNs);
+  const same = await findById(bus, { ...where, subject: stream.subject, sinceNs });
+  expect(same).toEqual(found);
+  expect(await readStored(bus, { ...where, id: 'b' })).toBeUndefined();
+  expect(await readStored(bus, { ...where, seq: 2 })).toBeUndefined(); // a blank makes it another id
+  expect(await readStored(bus, { ...where, seq: 3 })).toBeUndefined();
+  expect(await failureOf(readStored(bus, { ...where, stream: 'NONE' }))).toMatchObject({
+    code: 'BUS_STREAM',
   });
 });

@@ -127,7 +127,31 @@ describe('what differs', () => {
     expect(
       streamDifferences(want, { ...found, num_replicas: 5, description: 'x', max_consumers: 9 }),
     ).toEqual([]);
-    expect(streamDifferences(threadsStream, { ...found, max_age: 5e9, max_bytes: 1 })).toEqual([]);
+    // A full stream that refuses new messages drops none.
+    const full = { ...found, max_age: 0, max_bytes: 1, max_msgs: 1 };
+    expect(streamDifferences(threadsStream, full)).toEqual([]);
+  });
+
+  test('is a limit that drops messages, unless it is asked for', () => {
+    expect(streamDifferences(threadsStream, { ...found, max_age: 3_600e9 })).toEqual([
+      'max_age: 3600s, wanted unlimited',
+    ]);
+    expect(
+      streamDifferences({ ...threadsStream, maxAgeMs: 3_600_000 }, { ...found, max_age: 3_600e9 }),
+    ).toEqual([]);
+    expect(
+      streamDifferences(threadsStream, {
+        ...found,
+        max_age: 0,
+        discard: 'old',
+        max_bytes: 9,
+        max_msgs: 5,
+      } as typeof found),
+    ).toEqual([
+      'discard: old, wanted new',
+      'max_msgs: 5, wanted unlimited',
+      'max_bytes: 9, wanted unlimited',
+    ]);
   });
 
   test.each([

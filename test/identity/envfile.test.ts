@@ -306,3 +306,27 @@ describe('loading', () => {
     expect(() => identityFrom({}, 'the environment')).toThrow('no SWARM_SIGNING_SK_B64 in the environment');
   });
 });
+
+describe('a link that leads nowhere yet', () => {
+  test('stays a link, and the pair is written where it leads, its folder made', async () => {
+    await symlink('deep/real.env', path);
+    await saveIdentity(path, key);
+    expect((await lstat(path)).isSymbolicLink()).toBe(true);
+    expect((await loadIdentity(join(folder, 'deep', 'real.env'))).key.publicKey).toBe(key.publicKey);
+    expect(await readdir(join(folder, 'deep'))).toEqual(['real.env']);
+  });
+
+  test('by way of another link is followed to the end', async () => {
+    await symlink('second', path);
+    await symlink(join(folder, 'real.env'), join(folder, 'second'));
+    await saveIdentity(path, key);
+    expect((await loadIdentity(join(folder, 'real.env'))).key.publicKey).toBe(key.publicKey);
+  });
+
+  test('but round in a circle is refused, and no secret is left behind', async () => {
+    await symlink('second', path);
+    await symlink('.env', join(folder, 'second'));
+    expect(await failureOf(saveIdentity(path, key))).toMatchObject({ code: 'ENV_FILE' });
+    expect((await readdir(folder)).toSorted()).toEqual(['.env', 'second']);
+  });
+});

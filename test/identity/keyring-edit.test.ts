@@ -1,4 +1,4 @@
-import { lstat, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -212,5 +212,31 @@ describe('the file', () => {
     await lock.close();
     await update;
     expect(done).toBe(true);
+  });
+});
+
+describe('the modes of the keyring and its lock', () => {
+  const modeOf = async (file: string): Promise<number> => (await stat(file)).mode & 0o777;
+  const add = (): Promise<unknown> => updateKeyring(path, (keyring) => withAgent(keyring, entry('planner')));
+
+  test.each([0o600, 0o640, 0o664])('stay %o where the keyring has it, whatever the umask', async (mode) => {
+    await saveKeyring(path, emptyKeyring);
+    await chmod(path, mode);
+    await add();
+    expect(await modeOf(path)).toBe(mode);
+    expect(await modeOf(`${path}.lock`)).toBe(mode);
+  });
+
+  test('follow the umask where they are new', async () => {
+    await add();
+    expect(await modeOf(path)).toBe(0o666 & ~process.umask());
+    expect(await modeOf(`${path}.lock`)).toBe(0o666 & ~process.umask());
+  });
+
+  test('of a link that leads nowhere yet: it stays a link', async () => {
+    await symlink('real.json', path);
+    await add();
+    expect((await lstat(path)).isSymbolicLink()).toBe(true);
+    expect((await loadKeyring(join(folder, 'real.json'))).keyring.agents).toHaveLength(1);
   });
 });

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
 import { describe, expect, test } from 'vitest';
@@ -111,6 +111,23 @@ describe('the end of a nats-server', () => {
     expect(await first).toEqual({ code: 0, signal: null });
     await server.stop();
     await expect(server.restart()).rejects.toMatchObject({ code: 'SERVER_START' });
+  });
+
+  test.each([0, 1, 10, 40, 80])('stop %d ms into a restart leaves no server and no folder', async (ms) => {
+    const server = await testServer();
+    const { port, storeDir } = server;
+    const restarted = server.restart().then(
+      () => undefined,
+      (failure: unknown) => failure,
+    );
+    await new Promise((resolve) => setTimeout(resolve, ms));
+    await server.stop();
+    const failure = await restarted; // unless it was just done
+    if (failure !== undefined) expect(failure).toMatchObject({ code: 'SERVER_START' });
+    expect(existsSync(dirname(storeDir))).toBe(false);
+    const free = createServer().listen(port, '127.0.0.1');
+    await new Promise((resolve, reject) => free.once('listening', resolve).once('error', reject));
+    await new Promise((resolve) => free.close(resolve));
   });
 });
 

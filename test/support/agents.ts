@@ -7,7 +7,7 @@ import { SigningKey } from '../../src/identity/key.ts';
 import { loadKeyring } from '../../src/identity/keyring.ts';
 import { parseLine } from '../../src/record/line.ts';
 import type { SignedRecord } from '../../src/record/signed.ts';
-import { type LogReport, verifyLog } from '../../src/verify/verify.ts';
+import { type LogReport, type VerifyOptions, verifyLog } from '../../src/verify/verify.ts';
 import { linesOf } from './log.ts';
 
 export interface Place {
@@ -19,7 +19,7 @@ export interface Place {
   join(name: string, options?: SwarmOptions): Promise<Swarm>;
   /** Returns the log's records, in order. */
   records(): SignedRecord[];
-  verify(): Promise<LogReport>;
+  verify(options?: Omit<VerifyOptions, 'keyring'>): Promise<LogReport>;
 }
 
 /** Makes a keyring of `names` in `folder`, whose agents talk over the broker at `url`. */
@@ -43,6 +43,7 @@ export async function agentsIn(folder: string, url: string, names: readonly stri
         if (!parsed.ok) throw new Error(parsed.detail);
         return parsed.record;
       }),
-    verify: async () => verifyLog(log, { keyring: (await loadKeyring(keyring)).keyring }),
+    verify: async (options = {}) =>
+      verifyLog(log, { ...options, keyring: (await loadKeyring(keyring)).keyring }),
   };
 }

@@ -27,9 +27,7 @@ export async function writeLargeLog(
     publish: ['thread.>'],
     keys: [{ record: key.publicKey, checkpoint: key.derive('can-swarm/checkpoint/v1').publicKey }],
   }));
-  const logs = await Promise.all(
-    keys.map((key) => openLog(path, { key, durability: 'os', rotateBytes })),
-  );
+  const logs = await Promise.all(keys.map((key) => openLog(path, { key, durability: 'os', rotateBytes })));
   writeFileSync(join(folder, 'swarm.keys.json'), JSON.stringify({ version: 1, agents }));
   for (let written = 0; written < records; ) {
     const turn = Math.floor(written / (2 * flush));
@@ -37,10 +35,14 @@ export async function writeLargeLog(
     const hearer = logs[(turn + 1) % logs.length];
     if (speaker === undefined || hearer === undefined) return;
     const payloads = Array.from({ length: Math.min(flush, records - written) }, (_, index) => {
-      return Buffer.from(JSON.stringify({ task: written + index, text: 'what an agent might say to another one' }));
+      return Buffer.from(
+        JSON.stringify({ task: written + index, text: 'what an agent might say to another one' }),
+      );
     });
     const said: SignedRecord[] = await Promise.all(
-      payloads.map((payload) => speaker.append({ subject: 'thread.large.speaker', kind: 'BUS.PUBLISH', payload })),
+      payloads.map((payload) =>
+        speaker.append({ subject: 'thread.large.speaker', kind: 'BUS.PUBLISH', payload }),
+      ),
     );
     written += said.length;
     const heard = said.slice(0, records - written);
