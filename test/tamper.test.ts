@@ -95,7 +95,7 @@ describe('whole lines', () => {
     writeFileSync(file, `${lines.slice(0, 4).join('\n')}\n${torn}`);
     await using log = await openLog(file, { key: stranger });
     await log.append({ subject: 'log.recover', kind: 'LOG.RECOVER', reason: 'torn', payload });
-    const { findings } = await verifyLog(file, { keyring: keyringOfOne(planner.publicKey) });
+    const { findings } = await verifyLog(file, { keyring: keyringOfOne(planner) });
     expect(findings.map(({ at, code }) => [at.line, code])).toContainEqual([5, 'malformed']);
   });
 });

@@ -6,7 +6,7 @@
 import type { Sha256Hex } from '../base/encoding.ts';
 import { SwarmError } from '../base/errors.ts';
 import { identityFrom, loadIdentity } from '../identity/envfile.ts';
-import type { PublicKey, SigningKey } from '../identity/key.ts';
+import type { SigningKey } from '../identity/key.ts';
 import { Keyring, loadKeyring } from '../identity/keyring.ts';
 import type { Settings } from './settings.ts';
 
@@ -45,10 +45,13 @@ export async function loadKnownKeys({
   }
 }
 
-/** Returns a keyring in which one key, `ours`, may say everything. */
-export function keyringOfOne(ours: PublicKey, name = 'self'): Keyring {
-  return Keyring.from(
-    { version: 1, agents: [{ name, publish: ['>'], keys: [{ record: ours }] }] },
-    'our own key',
-  );
+/** Returns a keyring in which one key, `ours`, may say everything, and seal. */
+export function keyringOfOne(ours: SigningKey, name = 'self'): Keyring {
+  const keys = [{ record: ours.publicKey, checkpoint: checkpointKeyOf(ours).publicKey }];
+  return Keyring.from({ version: 1, agents: [{ name, publish: ['>'], keys }] }, 'our own key');
+}
+
+/** Returns the key with which the agent of `key` signs checkpoints. */
+export function checkpointKeyOf(key: SigningKey): SigningKey {
+  return key.derive('can-swarm/checkpoint/v1');
 }

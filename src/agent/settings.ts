@@ -16,6 +16,8 @@ export interface SettingSources {
   readonly log?: string;
   /** @default `SWARM_KEYRING`, else `swarm.keys.json` */
   readonly keyring?: string;
+  /** The folder in which we remember what we sealed. @default `SWARM_STATE`, else `.swarm/sealed` */
+  readonly state?: string;
   /** @default `SWARM_STREAM`, else `THREADS` */
   readonly stream?: string;
   /** The swarm that is signed into every record and required of every message. @default `SWARM_NAME`, else the keyring's */
@@ -34,6 +36,7 @@ export interface Settings {
   readonly keyring: string;
   /** Whether somebody named the keyring; if so, it must be there. */
   readonly keyringNamed: boolean;
+  readonly state: string;
   readonly stream: string;
   readonly swarm: string | undefined;
   readonly environment: EnvValues;
@@ -56,6 +59,7 @@ export async function readSettings(sources: SettingSources = {}): Promise<Settin
     log: sources.log ?? values.SWARM_LOG ?? 'logs/swarm.jsonl',
     keyring: keyring ?? 'swarm.keys.json',
     keyringNamed: keyring !== undefined,
+    state: sources.state ?? values.SWARM_STATE ?? '.swarm/sealed',
     stream: sources.stream ?? values.SWARM_STREAM ?? 'THREADS',
     swarm: sources.swarm ?? values.SWARM_NAME,
     environment,

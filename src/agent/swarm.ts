@@ -15,18 +15,23 @@ import { openPublisher, type Publisher } from '../bus/publisher.ts';
 import { ensureStream, threadsStream } from '../bus/stream.ts';
 import type { PublicKey, SigningKey } from '../identity/key.ts';
 import type { Agent, Keyring } from '../identity/keyring.ts';
+import type { Seal } from '../log/seal-file.ts';
 import { type LogWriter, openLog } from '../log/writer.ts';
 import type { Draft } from '../record/draft.ts';
 import { receivedHashKey } from '../record/received.ts';
+import { Anchoring } from './anchoring.ts';
 import { causedByNobody, currentDelivery, currentWork } from './causality.ts';
 import { envelopeBytesAtMost, envelopeBytesNever, firstSaidAs } from './envelope.ts';
 import { type Handler, Handling, type HandlingOptions } from './handling.ts';
 import type { Message } from './message.ts';
 import { Outbox, type Published } from './outbox.ts';
 import { encodePayload } from './payload.ts';
-import { keyringOfOne, loadKey, loadKnownKeys } from './self.ts';
+import { checkpointKeyOf, keyringOfOne, loadKey, loadKnownKeys } from './self.ts';
 import { readSettings, type SettingSources } from './settings.ts';
 import { Subscription } from './subscription.ts';
+
+/** How long leaving waits for the last checkpoint to be kept elsewhere. */
+const anchoredWithinMs = 2_000;
 
 export interface SwarmOptions extends SettingSources {
   /** See `LogOptions`. @default 'fsync' */
@@ -45,6 +50,11 @@ export interface SwarmOptions extends SettingSources {
   readonly maxAgeMs?: number;
   /** @default the system's */
   readonly clock?: Clock;
+  /**
+   * Seal the log as it grows, and keep each checkpoint in the stream CHECKPOINTS (docs/format.md, section 8).
+   * @default where the keyring has our checkpoint key
+   */
+  readonly seal?: boolean;
 }
 
 export interface PublishOptions {
@@ -86,7 +96,7 @@ export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
   }
   const { key, warnings } = await loadKey(settings);
   for (const warning of warnings) process.emitWarning(warning, { type: 'SwarmWarning' });
-  const keyring = (await loadKnownKeys(settings))?.keyring ?? keyringOfOne(key.publicKey);
+  const keyring = (await loadKnownKeys(settings))?.keyring ?? keyringOfOne(key);
   const agent = keyring.find(key.publicKey)?.agent;
   if (settings.swarm !== undefined && keyring.swarm !== undefined && settings.swarm !== keyring.swarm) {
     throw new SwarmError(
@@ -110,12 +120,23 @@ export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
     };
     const facts = await ensureStream(bus, { ...wanted, clock });
     requireClock(bus, facts);
+    const checkpointKey = checkpointKeyOf(key);
+    const isKnown = keyring.find(key.publicKey)?.key.checkpoint === checkpointKey.publicKey;
+    const { seal = isKnown } = options;
+    const anchoring = seal && agent !== undefined ? new Anchoring(bus, agent.name) : undefined;
+    const sealing = {
+      key: checkpointKey,
+      keyring,
+      state: settings.state,
+      onSealed: ({ text }: Seal) => anchoring?.keep(text),
+    };
     const log = await openLog(settings.log, {
       key,
       clock,
       ...(swarm !== undefined && { swarm }),
       ...(options.durability !== undefined && { durability: options.durability }),
       ...(options.rotateBytes !== undefined && { rotateBytes: options.rotateBytes }),
+      ...(seal && { seal: sealing }),
     });
     const publisher = openPublisher(bus, { stream: settings.stream, clock, offset: facts.clock });
     const freshForNs = facts.duplicateWindowNs / 2n;
@@ -126,6 +147,7 @@ export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
       swarm,
       bus,
       log,
+      anchoring,
       publisher,
       stream: settings.stream,
       freshForNs,
@@ -144,6 +166,7 @@ interface SwarmParts {
   readonly swarm: string | undefined;
   readonly bus: Bus;
   readonly log: LogWriter;
+  readonly anchoring: Anchoring | undefined;
   readonly publisher: Publisher;
   readonly stream: string;
   readonly freshForNs: bigint;
@@ -264,10 +287,12 @@ export class Swarm implements AsyncDisposable {
   }
 
   async #close(): Promise<void> {
-    const { bus, log } = this.#parts;
+    const { bus, log, anchoring } = this.#parts;
     await this.#stopAll();
     this.#left = true;
     await this.#outbox.close();
+    await log.seal().catch(() => undefined); // closing the log tries again, and tells
+    await anchoring?.close(anchoredWithinMs);
     await bus.close();
     await log.close();
   }
@@ -299,7 +324,7 @@ export class Swarm implements AsyncDisposable {
     if (payload.length + headers <= maxPayload) return;
     throw new SwarmError(
       'BUS_PAYLOAD_TOO_LARGE',
-      `${subject}: the payload is ${payload.length} bytes and its headers up to ${headers}, the server takes ${maxPayload}`,
+      `${subject}: the payload is ${payload.length} bytes and its headers up to ${headers}, the server takes ${maxPayload}; send less, or raise the server's max_payload`,
     );
   }
 

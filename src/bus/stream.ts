@@ -40,6 +40,9 @@ export interface StreamWanted {
 /** What the agents say to each other. */
 export const threadsStream: StreamWanted = { name: 'THREADS', subjects: ['thread.>'] };
 
+/** Where agents keep the checkpoints of their logs for each other: docs/format.md, section 8. */
+export const checkpointsStream: StreamWanted = { name: 'CHECKPOINTS', subjects: ['checkpoint.>'] };
+
 export interface StreamFacts {
   readonly name: string;
   readonly created: boolean;

@@ -1,6 +1,7 @@
 /** Agents for tests: each with keys of its own, in one folder, on one broker, with one log. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { checkpointKeyOf } from '../../src/agent/self.ts';
 import { joinSwarm, type Swarm, type SwarmOptions } from '../../src/agent/swarm.ts';
 import { saveIdentity } from '../../src/identity/envfile.ts';
 import { SigningKey } from '../../src/identity/key.ts';
@@ -28,7 +29,10 @@ export async function agentsIn(folder: string, url: string, names: readonly stri
   const log = join(folder, 'logs', 'swarm.jsonl');
   const keys = Object.fromEntries(names.map((name) => [name, SigningKey.generate()]));
   for (const [name, key] of Object.entries(keys)) await saveIdentity(join(folder, `${name}.env`), key);
-  const agents = Object.entries(keys).map(([name, key]) => ({ name, keys: [{ record: key.publicKey }] }));
+  const agents = Object.entries(keys).map(([name, key]) => ({
+    name,
+    keys: [{ record: key.publicKey, checkpoint: checkpointKeyOf(key).publicKey }],
+  }));
   writeFileSync(keyring, JSON.stringify({ version: 1, agents }));
   return {
     folder,
@@ -36,7 +40,15 @@ export async function agentsIn(folder: string, url: string, names: readonly stri
     keyring,
     keys,
     join: (name, options = {}) =>
-      joinSwarm({ env: join(folder, `${name}.env`), environment: {}, url, log, keyring, ...options }),
+      joinSwarm({
+        env: join(folder, `${name}.env`),
+        environment: {},
+        url,
+        log,
+        keyring,
+        state: join(folder, 'sealed'),
+        ...options,
+      }),
     records: () =>
       linesOf(log).map((line) => {
         const parsed = parseLine(line);

@@ -82,7 +82,7 @@ async function knownKeys(settings: Settings, out: Output): Promise<KeysUsed> {
     const { key, warnings } = await loadKey(settings);
     for (const warning of warnings) out.warn(warning);
     return {
-      keyring: keyringOfOne(key.publicKey),
+      keyring: keyringOfOne(key),
       source: `only our own key: no ${settings.keyring} is here`,
       sha256: undefined,
     };

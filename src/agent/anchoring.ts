@@ -1,0 +1,64 @@
+/**
+ * Keeps the checkpoints of our log where others have them: in the stream CHECKPOINTS, under our name.
+ *
+ * A log's end that is cut off is missed only by who holds a later checkpoint. Nothing waits for this: one is on its way
+ * at a time, and while it is, or while the broker is away, a newer one takes the place of the one that waits, for it says
+ * all that the older one says.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../base/errors.ts';
+import { ensureCheckpoints, sendCheckpoint } from '../bus/checkpoints.ts';
+import type { Bus } from '../bus/connection.ts';
+
+const pauseMs = 2_000;
+
+export class Anchoring {
+  readonly #bus: Bus;
+  readonly #name: string;
+  #waiting: string | undefined;
+  #sending: Promise<void> | undefined;
+  #isStreamThere = false;
+  #isWarned = false;
+  #isClosing = false;
+
+  constructor(bus: Bus, name: string) {
+    this.#bus = bus;
+    this.#name = name;
+  }
+
+  /** Takes a checkpoint to be kept. */
+  keep(text: string): void {
+    this.#waiting = text;
+    // Invariant: whenever one waits, it is being seen to. #sending is cleared in the turn of the last look at #waiting.
+    this.#sending ??= this.#send();
+  }
+
+  /** Waits at most `limitMs` for what is on its way. */
+  async close(limitMs: number): Promise<void> {
+    this.#isClosing = true;
+    await Promise.race([this.#sending, sleep(limitMs, undefined, { ref: false })]);
+  }
+
+  async #send(): Promise<void> {
+    while (this.#waiting !== undefined && !this.#bus.isClosed) {
+      const text = this.#waiting;
+      this.#waiting = undefined;
+      try {
+        if (!this.#isStreamThere) await ensureCheckpoints(this.#bus);
+        this.#isStreamThere = true;
+        await sendCheckpoint(this.#bus, this.#name, text);
+        this.#isWarned = false;
+      } catch (cause) {
+        this.#waiting ??= text;
+        if (this.#isClosing) break;
+        if (!this.#isWarned)
+          this.#bus.warn(
+            `a checkpoint of our log was not kept in the stream CHECKPOINTS: ${messageOf(cause)}`,
+          );
+        this.#isWarned = true;
+        await sleep(pauseMs, undefined, { ref: false });
+      }
+    }
+    this.#sending = undefined;
+  }
+}

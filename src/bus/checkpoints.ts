@@ -1,0 +1,52 @@
+/**
+ * Checkpoints of logs in the stream CHECKPOINTS: kept by one agent, read by whoever verifies.
+ *
+ * They are no messages of the swarm: signed notes, each proving itself, without Swarm headers and on no log.
+ */
+import { DeliverPolicy, jetstream } from '@nats-io/jetstream';
+import { sha256Hex } from '../base/encoding.ts';
+import { messageOf, SwarmError } from '../base/errors.ts';
+import type { Bus } from './connection.ts';
+import { checkpointsStream, ensureStream, isStreamMissing } from './stream.ts';
+
+const askedFor = 512;
+const answerWithinMs = 5_000;
+
+/** Resolves once the stream has the checkpoint `text` of the agent `name`. Throws what the client throws. */
+export async function sendCheckpoint(bus: Bus, name: string, text: string): Promise<void> {
+  await jetstream(bus.nats, { timeout: answerWithinMs }).publish(`checkpoint.${name}`, text, {
+    msgID: sha256Hex(text),
+  });
+}
+
+/** Creates the stream unless it is there; throws what `ensureStream` throws. */
+export async function ensureCheckpoints(bus: Bus): Promise<void> {
+  await ensureStream(bus, checkpointsStream);
+}
+
+/**
+ * Yields every checkpoint that the stream holds now, oldest first, with the subject it was sent on. Throws `BUS_STREAM`
+ * where there is no such stream, or it cannot be read to its end.
+ */
+export async function* readCheckpoints(bus: Bus): AsyncGenerator<{ subject: string; text: string }> {
+  const { name } = checkpointsStream;
+  try {
+    const { state } = await bus.manager.streams.info(name);
+    if (state.messages === 0) return;
+    const consumer = await jetstream(bus.nats).consumers.get(name, { deliver_policy: DeliverPolicy.All });
+    for (let last = 0; last < state.last_seq; ) {
+      const before = last;
+      for await (const message of await consumer.fetch({ max_messages: askedFor, expires: answerWithinMs })) {
+        last = message.seq;
+        yield { subject: message.subject, text: message.string() };
+        if (last >= state.last_seq) return;
+      }
+      if (last === before) throw new Error(`nothing came after message ${last} of ${state.last_seq}`);
+    }
+  } catch (cause) {
+    const what = isStreamMissing(cause) ? 'no agent has kept a checkpoint there yet' : messageOf(cause);
+    throw new SwarmError('BUS_STREAM', `cannot read the stream ${name} at ${bus.address}: ${what}`, {
+      cause,
+    });
+  }
+}
