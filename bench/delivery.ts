@@ -14,7 +14,12 @@ export async function compareDelivery({ folder, url }: BenchPlace): Promise<Comp
     SWARM_SIGNING_SK_B64: key.exportSeed().toString('base64'),
     SWARM_VERIFY_PK_B64: key.publicKey,
   };
-  await using swarm = await joinSwarm({ url, environment, log: join(folder, 'delivery.jsonl') });
+  await using swarm = await joinSwarm({
+    url,
+    environment,
+    log: join(folder, 'delivery.jsonl'),
+    state: join(folder, 'sealed'),
+  });
   const count = await times(1_024, () => swarm.publish('thread.delivery.self', payload));
   const plain = await connect({ servers: url });
   const js = jetstream(plain);

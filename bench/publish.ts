@@ -17,7 +17,12 @@ export async function comparePublish({ folder, url }: BenchPlace): Promise<Compa
     SWARM_SIGNING_SK_B64: key.exportSeed().toString('base64'),
     SWARM_VERIFY_PK_B64: key.publicKey,
   };
-  await using swarm = await joinSwarm({ url, environment, log: join(folder, 'publish.jsonl') });
+  await using swarm = await joinSwarm({
+    url,
+    environment,
+    log: join(folder, 'publish.jsonl'),
+    state: join(folder, 'sealed'),
+  });
   const plain = await connect({ servers: url });
   const js = jetstream(plain);
   await (await js.jetstreamManager()).streams.add({
