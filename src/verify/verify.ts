@@ -12,6 +12,7 @@ import type { PublicKey } from '../identity/key.ts';
 import { type Keyring, printKeyring } from '../identity/keyring.ts';
 import { closedSegments, fileOfInode, logFiles, treeFolderOf } from '../log/files.ts';
 import { whileUnlocked } from '../log/lock.ts';
+import type { Position } from '../log/reader.ts';
 import { Tlog } from '../log/tlog.ts';
 import type { TileTree } from '../merkle/tile-tree.ts';
 import { type Anchor, Anchors, Openers, wholeOf } from './anchors.ts';
@@ -79,6 +80,10 @@ export interface LogReport {
   readonly anchors: { readonly matched: number; readonly ignored: number; readonly otherLogs: number };
   /** Evidence where the verdict is FORKED. */
   readonly forks: readonly Fork[];
+  /** Lines without their payload, up to the limit. */
+  readonly withheld: readonly Position[];
+  /** Keys whose revocation names a place that is not in this log: what they signed here counts. */
+  readonly notRevokedHere: readonly PublicKey[];
   /** Every key that signed a record, with the number of its records that verified. */
   readonly signers: ReadonlyMap<PublicKey, number>;
   /** Whether signatures were left unchecked. */
@@ -160,6 +165,13 @@ class Verification {
         known: [],
         state: undefined,
         reason: 'the keyring or what is demanded is another one than before',
+      };
+    }
+    if (this.#trust?.hasRevocations === true) {
+      return {
+        known: [],
+        state: undefined,
+        reason: 'what was said before a key was revoked is not remembered',
       };
     }
     const found = await knownOf(files, state);
@@ -251,7 +263,6 @@ class Verification {
     if (known !== undefined) {
       begin(known.firstLeaf, await treeOf(known));
       await atHand.sealed?.compareEarlier(known.read, known.size);
-      if (this.#trust?.isWaiting === true) await this.#passRevocations(this.#trust, ordinal, known);
     }
     let line = 1 + (known?.lines ?? 0);
     let from = known?.bytes ?? 0;
@@ -310,17 +321,6 @@ class Verification {
     this.#files.push({ firstLeaf, lastLeaf, bytes, lines, size, root });
   }
 
-  /** Lets a revocation take effect in lines that are not read. */
-  async #passRevocations(trust: Trust, file: number, known: KnownFile): Promise<void> {
-    const { firstLeaf } = known;
-    let index = 0;
-    for await (const leaves of knownLeaves(known)) {
-      for (let at = 0; at < leaves.length; at += 32, index += 1) {
-        trust.advance({ leaf: leaves.toString('hex', at, at + 32) as Sha256Hex, file, index, firstLeaf });
-      }
-    }
-  }
-
   readonly #toFind: (ToFind & { readonly known: KnownFile | undefined })[] = [];
 
   /** Looks among the lines that were not read for what new ones name. */
@@ -375,6 +375,8 @@ class Verification {
       trees: this.#trees,
       anchors: { matched: this.#matched, ignored: this.#anchors.ignored, otherLogs },
       forks: this.#forks,
+      withheld: history.withheld,
+      notRevokedHere: this.#trust?.notReached ?? [],
       signers,
       quick: this.#options.quick === true,
       resumed:
