@@ -80,14 +80,17 @@ export class ActiveSegment {
   }
 
   /**
-   * Returns the lines at the end that are no records, oldest first, 64 at most: what dead writers left and no record
-   * names. More than one, or one with an LF, is there where a writer died in the middle of naming another's.
+   * Returns what dead writers left at the end and no record names, oldest first, 64 at most: what no LF ends, and lines
+   * that are no records. There is more than the one where a writer died in the middle of naming another's.
    */
   brokenTail(): Buffer[] {
+    const { size, isTorn } = this.tail();
     const broken: Buffer[] = [];
-    for (let end = fstatSync(this.fd).size; broken.length < brokenAtMost; ) {
+    for (let end = size; broken.length < brokenAtMost; ) {
       const line = lineBefore(this.fd, end);
-      if (line === undefined || parseLine(line.bytes).ok || isVersion1(line.bytes)) break;
+      if (line === undefined) break;
+      const mayStand = !isTorn || end < size;
+      if (mayStand && (parseLine(line.bytes).ok || isVersion1(line.bytes))) break;
       broken.unshift(line.bytes);
       end = line.start;
     }
