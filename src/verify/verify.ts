@@ -4,7 +4,7 @@
  * Stands on docs/format.md, sections 4 to 8. The log, its keys and checkpoints kept elsewhere go in; findings, counts and
  * a verdict come out. Nothing of a network is imported here: proof must not need the system that is proved.
  */
-import { closeSync, existsSync, fstatSync, openSync, statSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { type Sha256Hex, sha256Hex, zeroHash } from '../base/encoding.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
@@ -20,10 +20,11 @@ import { Examiners } from './examiners.ts';
 import type { Counts, Finding, FindingCode } from './finding.ts';
 import { HashSet } from './hash-set.ts';
 import { emptyTally, type FileAtHand, History, type ToFind } from './history.ts';
+import { type OpenFile, openNext } from './open-files.ts';
 import { type KnownFile, knownLeaves, knownOf, treeOf } from './resume.ts';
 import { type Fork, SealedFile } from './sealed-file.ts';
 import { Sessions } from './sessions.ts';
-import { readState, type VerifyState, writeState } from './state.ts';
+import { readState, rememberedOf, stateOf, type VerifyState, writeState } from './state.ts';
 import { Trust } from './trust.ts';
 import { Unresolved } from './unresolved.ts';
 import { type Verdict, verdictOn } from './verdict.ts';
@@ -189,22 +190,7 @@ class Verification {
       return new History({ ...parts, sessions: new Sessions(), tally: emptyTally(), signers: new Map() });
     }
     this.#unresolvedBefore = state.unresolved;
-    const { current, ended, cut } = state.sessions;
-    const sessions = new Sessions(
-      HashSet.fromBytes(Buffer.from(ended.kept, 'base64'), Buffer.from(ended.secret, 'base64')),
-      current.map(({ session, tsNs, leaf, swarm, ...rest }) => [
-        session,
-        { ...rest, swarm, leaf: leaf as Sha256Hex, tsNs: BigInt(tsNs) },
-      ]),
-      cut,
-    );
-    const tally = { ...emptyTally(), ...state.tally };
-    return new History({
-      ...parts,
-      sessions,
-      tally,
-      signers: new Map(state.signers as [PublicKey, number][]),
-    });
+    return new History({ ...parts, ...rememberedOf(state) });
   }
 
   /** Reads the files in their order, the known ones from where they are known to. */
@@ -361,8 +347,16 @@ class Verification {
     const placeOf = ({ at }: Finding): number => (at.line === 0 ? order.size : (order.get(at.file) ?? 0));
     const covered = verdict === 'ANCHORED' ? this.#anchoredTo : Math.max(this.#sealedTo, this.#anchoredTo);
     const { state } = this.#options;
-    if (state !== undefined && findingCounts.size === 0)
-      await this.#remember(state, history, counted.unresolved);
+    if (state !== undefined && findingCounts.size === 0) {
+      const { terms, files } = { terms: this.#terms, files: this.#files };
+      await writeState(state, {
+        version: 1,
+        terms,
+        files,
+        unresolved: counted.unresolved,
+        ...stateOf(history),
+      });
+    }
     return {
       verdict,
       completeTo: Math.min(covered, (tally.firstBad ?? Number.POSITIVE_INFINITY) - 1),
@@ -388,76 +382,10 @@ class Verification {
             },
     };
   }
-
-  async #remember(path: string, { sessions, tally, signers }: History, unresolved: number): Promise<void> {
-    const { current, ended, cut } = sessions.state;
-    const { bad: _, firstBad: __, ...counts } = tally;
-    await writeState(path, {
-      version: 1,
-      terms: this.#terms,
-      files: this.#files,
-      sessions: {
-        current: current.map(([session, { swarm, tsNs, ...rest }]) => ({
-          session,
-          ...rest,
-          tsNs: String(tsNs),
-          ...(swarm !== undefined && { swarm }),
-        })),
-        ended: { secret: ended.secret.toString('base64'), kept: ended.toBytes().toString('base64') },
-        cut,
-      },
-      tally: counts,
-      unresolved,
-      signers: [...signers],
-    });
-  }
-}
-
-interface OpenFile {
-  readonly file: string;
-  readonly fd: number;
-  readonly inode: bigint;
 }
 
 interface FileToRead extends OpenFile {
   readonly ordinal: number;
   readonly before: FileAtHand | undefined;
   readonly known: KnownFile | undefined;
-}
-
-/**
- * Opens the oldest file of the log that is not yet done. Files are told apart by inode, since the growing one changes its
- * name when it is closed; and it counts only if no other was closed before we had it open.
- */
-function openNext(path: string, done: ReadonlySet<bigint>): OpenFile {
-  for (;;) {
-    for (const file of logFiles(path)) {
-      const opened = openToRead(file);
-      if (opened === undefined) continue; // closed meanwhile, under another name
-      const isNext =
-        !done.has(opened.inode) &&
-        (file !== path || closedSegments(path).every((closed) => done.has(inodeOf(closed))));
-      if (isNext) return opened;
-      closeSync(opened.fd);
-    }
-    // All that was there is done, but for the growing one, which was closed before it was opened: once more.
-  }
-}
-
-function openToRead(file: string): OpenFile | undefined {
-  let fd: number;
-  try {
-    fd = openSync(file, 'r');
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new SwarmError('LOG_OPEN', `cannot read the log ${file}: ${messageOf(cause)}`, { cause });
-  }
-  const facts = fstatSync(fd, { bigint: true });
-  if (facts.isFile()) return { file, fd, inode: facts.ino };
-  closeSync(fd);
-  throw new SwarmError('LOG_OPEN', `cannot read the log ${file}: it is not a file`);
-}
-
-function inodeOf(file: string): bigint {
-  return statSync(file, { bigint: true }).ino;
 }
