@@ -44,7 +44,9 @@ export class FileTree implements AsyncDisposable {
   static async open(file: string): Promise<FileTree> {
     const handle = await open(file, 'r');
     try {
-      return new FileTree(handle, (await handle.stat({ bigint: true })).ino);
+      const facts = await handle.stat({ bigint: true });
+      if (!facts.isFile()) throw new Error(`${file} is not a file`); // a device may be read without end
+      return new FileTree(handle, facts.ino);
     } catch (cause) {
       await handle.close();
       throw cause;

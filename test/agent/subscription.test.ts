@@ -101,7 +101,7 @@ test('a log that fails ends every wait for a message, and gives back what was no
   symlinkSync('/dev/full', full); // a disk without room, as the system itself offers one
   const options = { durable: `d-${thread}` };
   {
-    await using listener = await place.join('listener', { log: full });
+    await using listener = await place.join('listener', { log: full, seal: false });
     const subscription = listener.subscribe(`thread.${thread}.>`, options);
     await subscription.ready();
     const waits = Promise.allSettled([subscription.next(), subscription.next()]);
