@@ -21,6 +21,15 @@ export interface TreePlace {
   readonly firstLeaf: Sha256Hex;
 }
 
+/** What a checkpoint is of. */
+export interface CheckpointPlace {
+  /** Which file of the log, from 0. */
+  readonly file: number;
+  /** The name of its tree. */
+  readonly id: string;
+  readonly size: number;
+}
+
 /** What a record says that the keyring has an opinion on. */
 export interface Spoken {
   readonly swarm: string | undefined;
@@ -60,29 +69,51 @@ interface Ahead {
   inItsFile: boolean;
 }
 
+/** How far the lines of a log have come on the way to the revocations of a keyring. */
+export interface TrustProgress {
+  readonly reached: readonly (readonly [key: PublicKey, at: Reached])[];
+  /** The keys whose revocation names a size of a tree that the lines have come to. */
+  readonly inTheirFile: readonly PublicKey[];
+}
+
 export class Trust {
   readonly #keyring: Keyring;
   /** Revocations that the lines so far have not reached. */
   readonly #ahead = new Map<PublicKey, Ahead>();
+  readonly #reached: Map<PublicKey, Reached>;
 
-  constructor(keyring: Keyring) {
+  /** What `keyring` says, from the log's first line on, or from where an earlier run got to. */
+  constructor(keyring: Keyring, { reached, inTheirFile }: TrustProgress = { reached: [], inTheirFile: [] }) {
     this.#keyring = keyring;
+    this.#reached = new Map(reached);
     for (const { record, revoked } of keyring.agents.flatMap(({ keys }) => keys)) {
-      if (revoked !== undefined) this.#ahead.set(record, { revoked, inItsFile: false });
+      if (revoked === undefined || this.#reached.has(record)) continue;
+      this.#ahead.set(record, { revoked, inItsFile: inTheirFile.includes(record) });
     }
   }
 
-  /** Where revocations took effect, for all that are not ahead. */
-  readonly #reached = new Map<PublicKey, Reached>();
+  /** How far the revocations are, for the constructor. */
+  get progress(): TrustProgress {
+    const inTheirFile = [...this.#ahead].flatMap(([key, { inItsFile }]) => (inItsFile ? [key] : []));
+    return { reached: [...this.#reached], inTheirFile };
+  }
 
   /** Whether there are revocations that the lines so far have not reached. */
   get isWaiting(): boolean {
     return this.#ahead.size > 0;
   }
 
-  /** Returns from where on the record key `signer` is revoked, if the lines so far have reached that. */
-  revokedAt(signer: PublicKey): Reached | undefined {
-    return this.#reached.get(signer);
+  /**
+   * Reports whether the agent with record key `signer` could no longer sign the checkpoint of a file's first `size` lines,
+   * once the file's lines have gone by.
+   */
+  isRevokedAt(signer: PublicKey, { file, id, size }: CheckpointPlace): boolean {
+    const revoked = this.#keyring.find(signer)?.key.revoked;
+    // Of this tree the keyring says it, also where the lines that it speaks of are gone.
+    if (revoked !== undefined && 'log' in revoked && revoked.log.endsWith(`/${id}`))
+      return size > revoked.size;
+    const reached = this.#reached.get(signer);
+    return reached !== undefined && (reached.file < file || (reached.file === file && reached.index < size));
   }
 
   /** Goes on to the line at `place`, whoever wrote it, or nobody: a key can be revoked from any line on. */
