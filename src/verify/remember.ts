@@ -3,26 +3,22 @@
  */
 import type { Sha256Hex } from '../base/encoding.ts';
 import type { PublicKey } from '../identity/key.ts';
-import type { Keyring } from '../identity/keyring.ts';
 import { HashSet } from './hash-set.ts';
 import { emptyTally, type Tally } from './history.ts';
 import { Sessions } from './sessions.ts';
 import type { VerifyState } from './state.ts';
-import { type Reached, Trust } from './trust.ts';
 
 /** What a verification knows when it begins. */
 export interface Beginning {
-  readonly trust: Trust | undefined;
   readonly sessions: Sessions;
   readonly tally: Tally;
   readonly signers: Map<PublicKey, number>;
 }
 
 /** Returns where `state` ended, or the beginning of a log. */
-export function beginningFrom(state: VerifyState | undefined, keyring: Keyring | undefined): Beginning {
+export function beginningFrom(state: VerifyState | undefined): Beginning {
   if (state === undefined) {
-    const trust = keyring && new Trust(keyring);
-    return { trust, sessions: new Sessions(), tally: emptyTally(), signers: new Map() };
+    return { sessions: new Sessions(), tally: emptyTally(), signers: new Map() };
   }
   const { current, ended, cut } = state.sessions;
   const sessions = new Sessions(
@@ -33,10 +29,7 @@ export function beginningFrom(state: VerifyState | undefined, keyring: Keyring |
     ]),
     cut,
   );
-  const reached = state.revocations.reached as [PublicKey, Reached][];
-  const inTheirFile = state.revocations.inTheirFile as PublicKey[];
   return {
-    trust: keyring && new Trust(keyring, { reached, inTheirFile }),
     sessions,
     tally: { ...emptyTally(), ...state.tally },
     signers: new Map(state.signers as [PublicKey, number][]),
@@ -45,12 +38,11 @@ export function beginningFrom(state: VerifyState | undefined, keyring: Keyring |
 
 /** Returns the state of a verification that found nothing. */
 export function stateOf(
-  { trust, sessions, tally, signers }: Beginning,
+  { sessions, tally, signers }: Beginning,
   more: Pick<VerifyState, 'terms' | 'files' | 'unresolved'>,
 ): VerifyState {
   const { current, ended, cut } = sessions.state;
   const { bad: _, firstBad: __, ...counts } = tally;
-  const { reached, inTheirFile } = trust?.progress ?? { reached: [], inTheirFile: [] };
   return {
     version: 1,
     ...more,
@@ -65,7 +57,6 @@ export function stateOf(
       cut,
     },
     tally: counts,
-    revocations: { reached: reached.map(([key, at]) => [key, at]), inTheirFile: [...inTheirFile] },
     signers: [...signers],
   };
 }

@@ -50,10 +50,6 @@ export interface VerifyState {
     readonly seenVersion2: boolean;
   };
   readonly unresolved: number;
-  readonly revocations: {
-    readonly reached: [key: string, at: { readonly file: number; readonly index: number }][];
-    readonly inTheirFile: string[];
-  };
   readonly signers: [key: string, verified: number][];
 }
 
@@ -98,10 +94,6 @@ const stateSchema: z.ZodType<VerifyState> = z.strictObject({
     seenVersion2: z.boolean(),
   }),
   unresolved: count,
-  revocations: z.strictObject({
-    reached: z.array(z.tuple([z.string(), z.strictObject({ file: count, index: count })])),
-    inTheirFile: z.array(z.string()),
-  }),
   signers: z.array(z.tuple([z.string(), count])),
 });
 

@@ -69,34 +69,23 @@ interface Ahead {
   inItsFile: boolean;
 }
 
-/** How far the lines of a log have come on the way to the revocations of a keyring. */
-export interface TrustProgress {
-  readonly reached: readonly (readonly [key: PublicKey, at: Reached])[];
-  /** The keys whose revocation names a size of a tree that the lines have come to. */
-  readonly inTheirFile: readonly PublicKey[];
-}
-
 export class Trust {
   readonly #keyring: Keyring;
   /** Revocations that the lines so far have not reached. */
   readonly #ahead = new Map<PublicKey, Ahead>();
-  readonly #reached: Map<PublicKey, Reached>;
+  /** Where revocations took effect, for all that are not ahead. */
+  readonly #reached = new Map<PublicKey, Reached>();
 
-  /** What `keyring` says, from the log's first line on, or from where an earlier run got to. */
-  constructor(keyring: Keyring, { reached, inTheirFile }: TrustProgress = { reached: [], inTheirFile: [] }) {
+  constructor(keyring: Keyring) {
     this.#keyring = keyring;
-    this.#reached = new Map(reached);
     for (const { record, revoked } of keyring.agents.flatMap(({ keys }) => keys)) {
-      if (revoked === undefined || this.#reached.has(record)) continue;
-      this.#ahead.set(record, { revoked, inItsFile: inTheirFile.includes(record) });
+      if (revoked !== undefined) this.#ahead.set(record, { revoked, inItsFile: false });
     }
+    this.hasRevocations = this.#ahead.size > 0;
   }
 
-  /** How far the revocations are, for the constructor. */
-  get progress(): TrustProgress {
-    const inTheirFile = [...this.#ahead].flatMap(([key, { inItsFile }]) => (inItsFile ? [key] : []));
-    return { reached: [...this.#reached], inTheirFile };
-  }
+  /** Whether the keyring has revocations at all. */
+  readonly hasRevocations: boolean;
 
   /** Whether there are revocations that the lines so far have not reached. */
   get isWaiting(): boolean {

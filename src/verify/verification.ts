@@ -26,6 +26,7 @@ import type { FileTree, LogReport, Resumed, VerifyOptions } from './report.ts';
 import { type KnownFile, knownOf, missingFrom, treeOf } from './resume.ts';
 import { type Fork, SealedFile } from './sealed-file.ts';
 import { type VerifyState, writeState } from './state.ts';
+import { Trust } from './trust.ts';
 import { Unresolved } from './unresolved.ts';
 import { verdictOn } from './verdict.ts';
 
@@ -47,6 +48,7 @@ export class Verification implements AsyncDisposable {
   readonly #options: VerifyOptions;
   readonly #state: VerifyState | undefined;
   readonly #terms: Sha256Hex;
+  readonly #trust: Trust | undefined;
   readonly #openers: Openers;
   readonly #anchors: Anchors;
   readonly #unresolved = new Unresolved();
@@ -67,6 +69,7 @@ export class Verification implements AsyncDisposable {
     this.#state = state;
     const keyring = options.keyring === undefined ? 'none' : printKeyring(options.keyring);
     this.#terms = sha256Hex(`${options.requirePayloads === true} ${keyring}`);
+    this.#trust = options.keyring && new Trust(options.keyring);
     this.#openers = new Openers(options.keyring);
     this.#anchors = new Anchors(options.anchors ?? [], this.#openers);
   }
@@ -77,19 +80,24 @@ export class Verification implements AsyncDisposable {
   }
 
   async run(): Promise<LogReport> {
-    const { keyring, quick = false, requirePayloads = false, jobs = availableParallelism() } = this.#options;
+    const { quick = false, requirePayloads = false, jobs = availableParallelism() } = this.#options;
     const files = logFiles(this.#path);
     this.#totalBytes = files.reduce((sum, file) => sum + sizeOf(file), 0);
     const resumption = await this.#resume(files);
     const state = resumption.known.length > 0 ? this.#state : undefined;
-    const beginning = beginningFrom(state, keyring);
+    const beginning = beginningFrom(state);
     const findingLimit = this.#options.findingLimit ?? 10_000;
-    const history = new History({ ...beginning, findingLimit, unresolved: this.#unresolved });
+    const history = new History({
+      ...beginning,
+      trust: this.#trust,
+      findingLimit,
+      unresolved: this.#unresolved,
+    });
     for (const finding of this.#anchors.findings) history.find(finding);
     const newBytes = this.#totalBytes - resumption.known.reduce((sum, { bytes }) => sum + bytes, 0);
     const examiners = new Examiners({ quick, requirePayloads }, newBytes, jobs);
     this.#examiners = examiners;
-    await this.#readFiles(history, examiners, beginning, resumption.known);
+    await this.#readFiles(history, examiners, resumption.known);
     await this.#findEarlier(history, resumption.known);
     history.end();
     return await this.#report(history, beginning, resumption);
@@ -100,17 +108,15 @@ export class Verification implements AsyncDisposable {
     if (this.#state.terms !== this.#terms) {
       return { known: [], reason: 'the keyring or what is demanded is another one than before' };
     }
+    if (this.#trust?.hasRevocations === true) {
+      return { known: [], reason: 'what was said before a key was revoked is not remembered' };
+    }
     const found = await knownOf(files, this.#state);
     return 'reason' in found ? { known: [], reason: found.reason } : found;
   }
 
   /** Reads the files in their order, the known ones from where they are known to. */
-  async #readFiles(
-    history: History,
-    examiners: Examiners,
-    beginning: Beginning,
-    known: readonly KnownFile[],
-  ): Promise<void> {
+  async #readFiles(history: History, examiners: Examiners, known: readonly KnownFile[]): Promise<void> {
     const done = new Set<bigint>();
     let before: FileAtHand | undefined;
     for (let ordinal = 0, isLast = false; !isLast; ordinal += 1) {
@@ -120,7 +126,7 @@ export class Verification implements AsyncDisposable {
       try {
         if (before !== undefined && known[ordinal] === undefined) history.sessions.endFile();
         const file: FileToRead = { ...opened, ordinal, before, known: known[ordinal] };
-        before = await this.#readFile(history, examiners, beginning, file);
+        before = await this.#readFile(history, examiners, file);
       } catch (cause) {
         if (cause instanceof SwarmError) throw cause;
         throw new SwarmError('LOG_OPEN', `cannot read ${opened.file}: ${messageOf(cause)}`, { cause });
@@ -133,7 +139,6 @@ export class Verification implements AsyncDisposable {
   async #readFile(
     history: History,
     examiners: Examiners,
-    { trust }: Beginning,
     { file, fd, inode, ordinal, before, known }: FileToRead,
   ): Promise<FileAtHand> {
     const locate = (): string => treeFolderOf(fileOfInode(this.#path, inode) ?? file);
@@ -183,7 +188,7 @@ export class Verification implements AsyncDisposable {
       for (const toFind of atHand.toFind ?? [])
         this.#toFind.push({ ...toFind, leaf: Buffer.from(toFind.prev, 'hex'), file: known });
     }
-    this.#closeFile(history, atHand, { bytes: from, lines: line - 1 }, trust);
+    this.#closeFile(history, atHand, { bytes: from, lines: line - 1 });
     return atHand;
   }
 
@@ -202,12 +207,11 @@ export class Verification implements AsyncDisposable {
     history: History,
     { file, sealed, firstLeaf, lastLeaf }: FileAtHand,
     { bytes, lines }: { readonly bytes: number; readonly lines: number },
-    trust: Beginning['trust'],
   ): void {
     if (sealed === undefined || firstLeaf === undefined) return;
     const { size } = sealed.tree;
     const root = sealed.tree.root().toString('hex') as Sha256Hex;
-    const report = sealed.report(trust);
+    const report = sealed.report(this.#trust);
     for (const finding of report.findings) history.find(finding);
     this.#forks.push(...report.forks);
     this.#matched += report.matched;
