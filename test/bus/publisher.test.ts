@@ -71,7 +71,9 @@ describe('publish', () => {
       reason: 'too-large',
       mayBeStored: false,
     });
-    expect(tooLarge.message).toMatch(/headers and payload are 10486\d\d bytes, the server takes 1048576; send less/);
+    expect(tooLarge.message).toMatch(
+      /headers and payload are 10486\d\d bytes, the server takes 1048576; send less/,
+    );
     const largest = Buffer.alloc(bus.maxPayload - 'NATS/1.0\r\nNats-Msg-Id: x\r\n\r\n'.length);
     expect(await publisher.publish(subject, largest, fresh(15_000, 'x'))).toMatchObject({ seq: 1 });
   });
