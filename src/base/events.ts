@@ -29,7 +29,7 @@ function eventChannel<Event extends object>(name: string): EventChannel<Event> {
   };
 }
 
-/** A flush is on disk. */
+/** A flush is written, and on disk where the log's durability is `fsync`. */
 export const logFlushed: EventChannel<{ records: number; bytes: number; file: string }> =
   eventChannel('can-swarm:log:flushed');
 /** A file of a log is sealed up to `size` records; `checkpoint` is the signed note. */

@@ -17,7 +17,7 @@ export async function setLogAside(path: string, now: Date = new Date()): Promise
   const lock = LogLock.open(path);
   const treeLock = LogLock.open(treeFolderOf(path));
   try {
-    return await treeLock.holdWhile(() =>
+    return await treeLock.hold(() =>
       lock.hold(() => {
         const files = filesOf(path);
         if (files.length === 0) return undefined;

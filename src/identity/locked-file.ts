@@ -1,16 +1,12 @@
 /**
  * A file opened and locked, for the rare writer of keys: one at a time between all processes.
  *
- * The lock is an OFD lock. It belongs to the open file, so closing that ends it, and so does the death of
- * its holder. Waiting is asking again rather than a blocking call: each of those would occupy one of Node's
- * few threads for files, and enough of them would keep the holder from finishing.
+ * Closing the file ends the lock (base/file-lock.ts).
  */
 import { type FileHandle, open, stat } from 'node:fs/promises';
-import { setTimeout } from 'node:timers/promises';
-import locks from 'fs-native-extensions';
 import { likenTo } from '../base/durable.ts';
+import { lockFile } from '../base/file-lock.ts';
 
-const askAgainMs = 5;
 const giveUpMs = 10_000;
 
 export interface LockedFileOptions {
@@ -30,12 +26,8 @@ export async function openLocked(
   const file = await open(path, flags);
   try {
     await likenToOwn(file, like);
-    const givenUpAt = performance.now() + giveUpMs;
-    while (!locks.tryLock(file.fd)) {
-      if (performance.now() > givenUpAt) {
-        throw new Error(`another process has had ${path} locked for ${giveUpMs / 1000} s`);
-      }
-      await setTimeout(askAgainMs);
+    if (!(await lockFile(file.fd, { giveUpMs }))) {
+      throw new Error(`another process has had ${path} locked for ${giveUpMs / 1000} s`);
     }
     return file;
   } catch (thrown) {

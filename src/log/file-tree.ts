@@ -8,6 +8,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import type { Sha256Hex } from '../base/encoding.ts';
 import { type StoredTile, TileTree } from '../merkle/tile-tree.ts';
 import { leafOfLine } from '../record/entry.ts';
+import { lineBefore } from './segment.ts';
 
 const LF = 0x0a;
 const chunkBytes = 1 << 20;
@@ -73,9 +74,9 @@ export class FileTree implements AsyncDisposable {
    * Goes on from `tree`, of the lines in the file's first `offset` bytes, if the last of these is its last leaf;
    * reports whether it is.
    */
-  async continueFrom(tree: TileTree, offset: number, lastLeaf: Buffer): Promise<boolean> {
-    const line = await this.#lineBefore(offset);
-    if (line === undefined || leafOfLine(line) !== lastLeaf.toString('hex')) return false;
+  continueFrom(tree: TileTree, offset: number, lastLeaf: Buffer): boolean {
+    const line = lineBefore(this.#handle.fd, offset);
+    if (line === undefined || leafOfLine(line.bytes) !== lastLeaf.toString('hex')) return false;
     this.#tree = tree;
     this.#offset = offset;
     return true;
@@ -127,18 +128,6 @@ export class FileTree implements AsyncDisposable {
   #append(leaf: Sha256Hex, onLeaf: Growth['onLeaf']): void {
     this.#tree.append(Buffer.from(leaf, 'hex'));
     onLeaf(this);
-  }
-
-  /** Returns the line that ends with the LF before `offset`. */
-  async #lineBefore(offset: number): Promise<Buffer | undefined> {
-    for (let span = 64 * 1024; ; span *= 8) {
-      const start = Math.max(0, offset - span);
-      const bytes = Buffer.alloc(offset - start);
-      const { bytesRead } = await this.#handle.read(bytes, 0, bytes.length, start);
-      if (bytesRead < bytes.length || bytes.at(-1) !== LF) return undefined;
-      const lf = bytes.lastIndexOf(LF, bytes.length - 2);
-      if (lf !== -1 || start === 0) return bytes.subarray(lf + 1, -1);
-    }
   }
 }
 

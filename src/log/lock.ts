@@ -1,17 +1,14 @@
 /**
  * Exclusive locks, each one holder at a time between all processes and all holders of a process.
  *
- * A lock is an OFD lock on `<path>.lock`: the kernel frees it when its holder dies, and a free one is taken in
- * microseconds. A log has two (docs/format.md, section 1). That of the file, `swarm.jsonl.lock`, guards every write;
+ * A lock is that of `<path>.lock` (base/file-lock.ts): freed when its holder dies, a free one taken in microseconds.
+ * A log has two (docs/format.md, section 1). That of the file, `swarm.jsonl.lock`, guards every write;
  * what is done under it is synchronous, so that it is never held across a turn of the event loop. That of its tree,
  * `swarm.tlog.lock`, is held for as long as a seal takes; a writer waits for it only to close a segment.
  */
-import { closeSync, existsSync, openSync } from 'node:fs';
-import { setTimeout as wait } from 'node:timers/promises';
-import locks from 'fs-native-extensions';
+import { closeSync, openSync } from 'node:fs';
 import { messageOf, SwarmError } from '../base/errors.ts';
-
-const pollMs = 2;
+import { lockFile, unlockFile } from '../base/file-lock.ts';
 
 export class LogLock {
   readonly path: string;
@@ -34,34 +31,18 @@ export class LogLock {
     }
   }
 
-  /** Returns what `act` returns, called while nobody else holds the lock. */
-  hold<Result>(act: () => Result): Promise<Result> {
+  /** Returns what `act` returns or resolves with, called and awaited while nobody else holds the lock. */
+  hold<Result>(act: () => Result | Promise<Result>): Promise<Result> {
     const result = this.#turn.then(async () => {
-      if (!locks.tryLock(this.#fd)) await locks.waitForLock(this.#fd);
+      await lockFile(this.#fd);
       try {
-        return act();
+        const done = act();
+        return done instanceof Promise ? await done : done; // nothing waits for what is there
       } finally {
-        locks.unlock(this.#fd);
+        unlockFile(this.#fd);
       }
     });
     this.#turn = result.catch(() => undefined); // the caller hears of the failure; the next in turn goes on
-    return result;
-  }
-
-  /**
-   * Resolves with what `act` resolves with, called and awaited while nobody else holds the lock. It is asked for now and
-   * then: threads that wait for a lock are threads that its holder, in the same process, may need to go on.
-   */
-  holdWhile<Result>(act: () => Promise<Result>): Promise<Result> {
-    const result = this.#turn.then(async () => {
-      while (!locks.tryLock(this.#fd)) await wait(pollMs);
-      try {
-        return await act();
-      } finally {
-        locks.unlock(this.#fd);
-      }
-    });
-    this.#turn = result.catch(() => undefined);
     return result;
   }
 
@@ -72,17 +53,20 @@ export class LogLock {
 
 /** Returns what `act` returns, called while no writer holds the lock of the log at `logPath`, if it has one. */
 export async function whileUnlocked<Result>(logPath: string, act: () => Result): Promise<Result> {
-  if (!existsSync(lockPathOf(logPath))) return act();
-  let lock: LogLock;
+  let fd: number;
   try {
-    lock = LogLock.open(logPath);
-  } catch {
-    return act(); // a log that cannot be locked, on a read-only disk or for a reader without the right, has no writer to wait for
+    fd = openSync(lockPathOf(logPath), 'r'); // sharing it asks for no right to write, and keeps no other reader waiting
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return act(); // nobody ever wrote here
+    throw new SwarmError('LOG_OPEN', `cannot read the lock ${lockPathOf(logPath)}: ${messageOf(cause)}`, {
+      cause,
+    });
   }
   try {
-    return await lock.hold(act);
+    await lockFile(fd, { shared: true });
+    return act();
   } finally {
-    lock.close();
+    closeSync(fd);
   }
 }
 

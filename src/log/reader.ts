@@ -46,13 +46,18 @@ const pollMs = 100;
  * `verifyLog` a whole log. See `readLines` for order, end and errors.
  */
 export async function* readLog(path: string, options: ReadOptions = {}): AsyncGenerator<LogLine> {
-  for await (const lines of readLines(path, options)) yield* lines;
+  for await (const lines of readLines(path, options)) {
+    for (const line of lines) {
+      if (options.signal?.aborted === true) return;
+      yield line;
+    }
+  }
 }
 
 /**
  * Yields the lines of the log at `path`, its closed segments first, in batches as they come off the disk.
  *
- * With `follow` the last batch is followed by what is written later, and the end is `signal`'s. Throws
+ * With `follow` the last batch is followed by what is written later. An aborted `signal` is the end in either case. Throws
  * `LOG_OPEN` if there is no log, or a file of it cannot be read.
  */
 export async function* readLines(path: string, options: ReadOptions = {}): AsyncGenerator<LogLine[]> {
@@ -203,7 +208,7 @@ async function* readSegment(
   let rest: Buffer[] = [];
   let restBytes = 0;
   let closed = false;
-  for (;;) {
+  while (signal?.aborted !== true) {
     const chunk = Buffer.allocUnsafe(chunkBytes); // a new one each time: the lines yielded are views of it
     const { bytesRead } = await handle.read(chunk, 0, chunkBytes, offset + restBytes);
     if (bytesRead > 0) {
@@ -234,11 +239,14 @@ async function* readSegment(
     } else if (follow && !closed) {
       // Once another file stands at the path nothing more is written here; but a write may have come between
       // our last read and the closing, hence one more round.
+      if ((await handle.stat()).size < offset + restBytes) {
+        throw new SwarmError('LOG_OPEN', `${file} became shorter while it was read`);
+      }
       closed = await isClosed(handle, path);
       if (!closed && !(await waited(signal))) return;
     } else if (restBytes === 0) {
       return;
-    } else if (await whileUnlocked(path, () => fstatSync(handle.fd).size === offset + restBytes)) {
+    } else if (await whileUnlocked(path, () => fstatSync(handle.fd).size <= offset + restBytes)) {
       // A tail without LF may be a write in progress: it is one only while somebody holds the lock.
       yield [{ at: { file, line, offset }, bytes: Buffer.concat(rest), terminated: false }];
       return;
@@ -247,8 +255,11 @@ async function* readSegment(
 }
 
 async function isClosed(handle: FileHandle, path: string): Promise<boolean> {
-  const here = await handle.stat();
-  const there = await stat(path).catch(() => undefined);
+  const here = await handle.stat({ bigint: true });
+  const there = await stat(path, { bigint: true }).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'ENOENT') return undefined;
+    throw cause;
+  });
   return there?.ino !== here.ino;
 }
 

@@ -75,7 +75,7 @@ async function continueFrom({ remembered }: LastSeal, tree: FileTree, tlog: Tlog
   const { size, root, offset } = remembered;
   try {
     const edge = await TileTree.restore(size, (tile) => tlog.readTile(tile));
-    if (edge.root().equals(root)) await tree.continueFrom(edge, offset, await lastLeafOf(tlog, size));
+    if (edge.root().equals(root)) tree.continueFrom(edge, offset, await lastLeafOf(tlog, size));
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;
     const isDamaged = code === 'ENOENT' || (cause instanceof SwarmError && cause.code === 'TILE_INVALID');

@@ -126,7 +126,7 @@ export class Sealer {
         await makeFolderDurably(dirname(this.#path));
         this.#lock = LogLock.open(treeFolderOf(this.#path));
       }
-      return await this.#lock.holdWhile(async () => {
+      return await this.#lock.hold(async () => {
         await returnTree(this.#path, (folder) => this.#isOfGrowing(folder));
         return await act();
       });

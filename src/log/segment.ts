@@ -20,17 +20,20 @@ import { dirname } from 'node:path';
 import { type Sha256Hex, zeroHash } from '../base/encoding.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { leafOfLine } from '../record/entry.ts';
+import { parseLine } from '../record/line.ts';
+import { isVersion1 } from '../record/version1.ts';
 import { closedSegments, nextClosedPath, treeFolderOf } from './files.ts';
 
 const LF = 0x0a;
+const brokenAtMost = 64;
 const networkFileSystems = new Set([0x6969, 0x517b, 0xff534d42, 0xfe534d42]); // nfs, smb, cifs, smb2: statfs(2)
 
 /** The end of a segment, as whoever writes next must know it. */
 export interface Tail {
   /** Bytes in the file. */
   readonly size: number;
-  /** What stands after the last LF, if anything: a writer died while writing it. */
-  readonly torn: Buffer | undefined;
+  /** Whether something stands after its last LF: a writer died while writing it. */
+  readonly isTorn: boolean;
 }
 
 /** The segment that grows, open for appending. */
@@ -69,7 +72,29 @@ export class ActiveSegment {
   }
 
   tail(): Tail {
-    return tailOf(this.fd);
+    const { size } = fstatSync(this.fd);
+    if (size === 0) return { size, isTorn: false };
+    const last = Buffer.allocUnsafe(1);
+    readSync(this.fd, last, 0, 1, size - 1);
+    return { size, isTorn: last[0] !== LF };
+  }
+
+  /**
+   * Returns what dead writers left at the end and no record names, oldest first, 64 at most: what no LF ends, and lines
+   * that are no records. There is more than the one where a writer died in the middle of naming another's.
+   */
+  brokenTail(): Buffer[] {
+    const { size, isTorn } = this.tail();
+    const broken: Buffer[] = [];
+    for (let end = size; broken.length < brokenAtMost; ) {
+      const line = lineBefore(this.fd, end);
+      if (line === undefined) break;
+      const mayStand = !isTorn || end < size;
+      if (mayStand && (parseLine(line.bytes).ok || isVersion1(line.bytes))) break;
+      broken.unshift(line.bytes);
+      end = line.start;
+    }
+    return broken;
   }
 
   /** Returns what a session that begins here names as `prev`: the leaf of the log's last line, or zeros. */
@@ -103,32 +128,25 @@ export class ActiveSegment {
   }
 }
 
-/** Returns the file's size and what stands after its last LF. */
-export function tailOf(fd: number): Tail {
-  const size = fstatSync(fd).size;
-  if (size === 0) return { size, torn: undefined };
-  const last = Buffer.allocUnsafe(1);
-  readSync(fd, last, 0, 1, size - 1);
-  return { size, torn: last[0] === LF ? undefined : readBackwards(fd, size) };
-}
-
 /** Returns the file's last line that is not blank, terminated or not, or `undefined` if there is none. */
 export function lastLineOf(fd: number): Buffer | undefined {
-  let end = fstatSync(fd).size;
-  const byte = Buffer.allocUnsafe(1);
-  while (end > 0 && readSync(fd, byte, 0, 1, end - 1) === 1 && byte[0] === LF) end -= 1;
-  return end === 0 ? undefined : readBackwards(fd, end);
+  return lineBefore(fd, fstatSync(fd).size)?.bytes;
 }
 
-/** Returns the bytes from after the last LF before `end`, to `end`. */
-function readBackwards(fd: number, end: number): Buffer {
-  for (let span = 64 * 1024; ; span *= 8) {
-    const start = Math.max(0, end - span);
-    const bytes = Buffer.allocUnsafe(end - start);
-    readSync(fd, bytes, 0, bytes.length, start);
+/** Returns the last line before `end` that is not blank, without its LF, and where it starts. */
+export function lineBefore(
+  fd: number,
+  end: number,
+): { readonly bytes: Buffer; readonly start: number } | undefined {
+  const byte = Buffer.allocUnsafe(1);
+  while (end > 0 && readSync(fd, byte, 0, 1, end - 1) === 1 && byte[0] === LF) end -= 1;
+  if (end === 0) return undefined;
+  for (let span = 16 * 1024; ; span *= 8) {
+    const from = Math.max(0, end - span);
+    const bytes = Buffer.allocUnsafe(end - from);
+    readSync(fd, bytes, 0, bytes.length, from);
     const lf = bytes.lastIndexOf(LF);
-    if (lf !== -1) return bytes.subarray(lf + 1);
-    if (start === 0) return bytes;
+    if (lf !== -1 || from === 0) return { bytes: bytes.subarray(lf + 1), start: from + lf + 1 };
   }
 }
 

@@ -8,6 +8,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Clock } from '../base/clock.ts';
 import type { Sha256Hex } from '../base/encoding.ts';
+import { SwarmError } from '../base/errors.ts';
 import type { SigningKey } from '../identity/key.ts';
 import { composeRecord, type Draft } from '../record/draft.ts';
 import { linesBytes } from '../record/line.ts';
@@ -62,6 +63,8 @@ export function composeFlush(drafts: readonly Draft[], chain: Chain, author: Aut
     seq += 1;
     return record;
   });
+  if (tsNs >= 2n ** 63n)
+    throw new SwarmError('RECORD_INVALID', `the clock says ${tsNs}, which no record can`);
   const records = signRecords(unsigned, key);
   return { records, bytes: linesBytes(records), chain: { session, seq, prev, tsNs } };
 }

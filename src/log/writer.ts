@@ -58,13 +58,20 @@ export async function openLog(path: string, options: LogOptions): Promise<LogWri
   await makeFolderDurably(dirname(path)).catch((cause: unknown) => {
     throw new SwarmError('LOG_OPEN', `cannot open the log ${path}: ${messageOf(cause)}`, { cause });
   });
+  if (!(rotateBytes > 0) || (durability !== 'fsync' && durability !== 'os')) {
+    throw new SwarmError(
+      'USAGE',
+      `a log rotates at 1 byte or more, not ${rotateBytes}, and its durability is "fsync" or "os", not ${JSON.stringify(durability)}`,
+    );
+  }
   const sealing = options.seal && (await Sealing.start(path, options.seal));
-  let segment = ActiveSegment.open(path);
   const lock = LogLock.open(path);
+  let segment: ActiveSegment | undefined;
   try {
+    segment = ActiveSegment.open(path);
     const prev = await lock.hold(() => {
-      if (!segment.isCurrent()) {
-        segment.close();
+      if (segment?.isCurrent() !== true) {
+        segment?.close();
         segment = ActiveSegment.open(path);
       }
       return segment.lastLeaf();
@@ -74,9 +81,10 @@ export async function openLog(path: string, options: LogOptions): Promise<LogWri
       beginSession(prev),
     );
   } catch (cause) {
-    segment.close();
+    segment?.close();
     lock.close();
     await sealing?.close();
+    if (cause instanceof SwarmError) throw cause;
     throw new SwarmError('LOG_OPEN', `cannot open the log ${path}: ${messageOf(cause)}`, { cause });
   }
 }
@@ -99,6 +107,8 @@ interface LogParts {
 /** A flush where it was written. */
 interface Written extends Flush {
   readonly inode: bigint;
+  /** Of the file, once it was written. */
+  readonly end: number;
   /** Where its lines are; `undefined` where a recovery stands before them. */
   readonly lines: OwnLines | undefined;
 }
@@ -106,6 +116,8 @@ interface Written extends Flush {
 export class LogWriter implements AsyncDisposable {
   readonly #parts: LogParts;
   #chain: Chain;
+  /** Where the file ended when we wrote to it last. */
+  #end = -1;
   #waiting: Waiting[] = [];
   #drained: Promise<void> | undefined;
   #failure: SwarmError | undefined;
@@ -193,14 +205,15 @@ export class LogWriter implements AsyncDisposable {
   }
 
   async #flush(drafts: readonly Draft[]): Promise<readonly SignedRecord[]> {
-    const expected = composeFlush(drafts, this.#chain, this.#parts.author); // outside the lock, where it nearly always serves
     let written: Written | undefined;
     while (written === undefined) {
+      const expected = composeFlush(drafts, this.#chain, this.#parts.author); // outside the lock, where it nearly always serves
       written = await this.#parts.lock.hold(() => this.#write(drafts, expected));
       if (written === undefined) await this.#rotate(expected.bytes.length);
     }
     if (this.#parts.durability === 'fsync') await sync(this.#parts.segment.fd);
     this.#chain = written.chain;
+    this.#end = written.end;
     this.#parts.sealing?.flushed(written.records.length, written.inode, written.lines);
     logFlushed.publish({ records: written.records.length, bytes: written.bytes.length, file: this.path });
     return written.records;
@@ -217,7 +230,7 @@ export class LogWriter implements AsyncDisposable {
     const { segment, lock } = this.#parts;
     const treeLock = LogLock.open(treeFolderOf(this.path));
     try {
-      await treeLock.holdWhile(() =>
+      await treeLock.hold(() =>
         lock.hold(() => {
           if (segment.isCurrent() && this.#isFull(bytes)) segment.rotate().close();
         }),
@@ -230,26 +243,33 @@ export class LogWriter implements AsyncDisposable {
   /** Writes one flush where the log ends now, unless the segment is full. Called under the lock. */
   #write(drafts: readonly Draft[], expected: Flush): Written | undefined {
     const parts = this.#parts;
-    let chain = this.#chain;
     let flush = expected;
     if (!parts.segment.isCurrent()) {
       parts.segment.close();
       parts.segment = ActiveSegment.open(this.path);
-      chain = beginSession(parts.segment.lastLeaf()); // a session lives in one file
-      flush = composeFlush(drafts, chain, parts.author);
+      this.#chain = beginSession(parts.segment.lastLeaf()); // a session lives in one file
+      flush = composeFlush(drafts, this.#chain, parts.author);
     }
-    const { size, torn } = parts.segment.tail();
-    if (torn !== undefined) {
-      const recovery = composeFlush([recoveryOf(torn)], chain, parts.author);
-      flush = composeFlush(drafts, recovery.chain, parts.author);
-      writeWhole(parts.segment.fd, Buffer.concat([LF, recovery.bytes, flush.bytes]));
-      return { ...flush, inode: parts.segment.inode, lines: undefined };
+    const { inode, fd } = parts.segment;
+    const { size, isTorn } = parts.segment.tail();
+    // Where nobody else wrote, the file ends as we left it.
+    const broken = isTorn || size !== this.#end ? parts.segment.brokenTail() : [];
+    if (broken.length > 0) {
+      const recoveries = composeFlush(broken.map(recoveryOf), this.#chain, parts.author);
+      flush = composeFlush(drafts, recoveries.chain, parts.author);
+      const bytes = Buffer.concat([isTorn ? LF : Buffer.alloc(0), recoveries.bytes, flush.bytes]);
+      writeWhole(fd, bytes);
+      return { ...flush, inode, end: size + bytes.length, lines: undefined };
     }
     if (this.#isFull(flush.bytes.length)) return undefined;
-    writeWhole(parts.segment.fd, flush.bytes);
-    const leaves = flush.records.map(({ leaf }) => leaf);
-    const lines = { start: size, end: size + flush.bytes.length, leaves };
-    return { ...flush, inode: parts.segment.inode, lines };
+    writeWhole(fd, flush.bytes);
+    const end = size + flush.bytes.length;
+    return {
+      ...flush,
+      inode,
+      end,
+      lines: { start: size, end, leaves: flush.records.map(({ leaf }) => leaf) },
+    };
   }
 }
 
@@ -261,7 +281,7 @@ function writeWhole(fd: number, bytes: Buffer): void {
   }
 }
 
-/** Returns the record that names what a killed writer left: docs/format.md, sections 1 and 3. */
+/** Returns the record that names a line that a killed writer left: docs/format.md, sections 1 and 3. */
 function recoveryOf(torn: Buffer): Draft {
   const payload = Buffer.from(JSON.stringify({ bytes: torn.length, sha256: sha256Hex(torn) }));
   return { subject: 'log.recover', kind: 'LOG.RECOVER', reason: 'torn', payload };

@@ -7,8 +7,8 @@ import type { Sha256Hex } from '../base/encoding.ts';
 import type { SignedRecord } from '../record/signed.ts';
 import type { Fault } from './finding.ts';
 
-/** What a line turned out to be. */
-const kinds = ['malformed', 'refused', 'version1', 'record', 'recovery', 'unread', 'unterminated'] as const;
+/** What a line turned out to be: `refused1` is a version 1 record that does not hold. */
+const kinds = ['malformed', 'refused', 'refused1', 'version1', 'record', 'recovery', 'unread'] as const;
 export type LineKind = (typeof kinds)[number];
 
 const at = {
@@ -181,6 +181,9 @@ export class BatchEntry {
   }
   get prev(): Sha256Hex {
     return this.#hex(at.prev);
+  }
+  get cause(): Sha256Hex | undefined {
+    return this.#has(hasCause) ? this.#hex(at.cause) : undefined;
   }
   get bytesHash(): Sha256Hex | undefined {
     return this.#has(hasBytesHash) ? this.#hex(at.bytesHash) : undefined;

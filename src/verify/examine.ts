@@ -30,7 +30,7 @@ export function examineLine(
     const verdict = quick ? undefined : verifyVersion1(bytes);
     if (verdict === undefined) batch.setKind('unread');
     else if (!verdict.ok) {
-      batch.setKind('refused');
+      batch.setKind('refused1');
       batch.fault(verdict.problem, verdict.detail);
     } else {
       batch.setKind('version1');

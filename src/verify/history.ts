@@ -76,6 +76,7 @@ export class History {
   readonly unresolved: Unresolved;
   readonly signers: Map<PublicKey, number>;
   readonly findings: Finding[] = [];
+  readonly withheld: Finding['at'][] = [];
   readonly findingCounts: Map<FindingCode, number> = new Map();
   readonly #trust: Trust | undefined;
   readonly #limit: number;
@@ -111,14 +112,7 @@ export class History {
         file.firstLeaf = entry.leaf;
         begin(entry.leaf);
       }
-      if (this.#trust?.isWaiting === true) {
-        this.#trust.advance({
-          leaf: entry.leaf,
-          file: file.ordinal,
-          index: file.lines,
-          firstLeaf: file.firstLeaf,
-        });
-      }
+      if (this.#trust?.hasRevocations === true) this.#advanceTrust(this.#trust, entry, file.firstLeaf, file);
       this.tally.records += 1;
       this.#takeLine(entry, faults, at, file);
       file.leaves.add(batch.entries, entry.leafAt);
@@ -179,6 +173,8 @@ export class History {
       if (this.tally.seenVersion2) {
         faults.push({ code: 'misplaced', detail: 'a version 1 record after one of version 2' });
       }
+    } else if (kind === 'refused') {
+      this.tally.seenVersion2 = true;
     } else if (kind === 'record' || kind === 'recovery') {
       this.tally.seenVersion2 = true;
       const chainFault = this.sessions.advance(entry);
@@ -189,17 +185,33 @@ export class History {
         faults.push(
           ...this.#trust.faultsOfSigner(entry.signer as PublicKey),
           ...this.#trust.faultsOfRecord(entry),
+          ...this.#faultsOfDelivery(this.#trust, entry),
         );
       }
     }
-    if (entry.isWithheld) this.tally.withheld += 1;
+    if (entry.isWithheld) {
+      this.tally.withheld += 1;
+      if (this.withheld.length < this.#limit) this.withheld.push(at);
+    }
     if (faults.length === 0) this.#recover(entry);
-    if (kind !== 'refused' && kind !== 'unread') {
+    if (kind === 'version1' || kind === 'record' || kind === 'recovery') {
       const signer = entry.signer as PublicKey;
       this.signers.set(signer, (this.signers.get(signer) ?? 0) + (faults.length === 0 ? 1 : 0));
     }
     if (faults.length > 0) this.#bad(number, faults, at);
     else this.tally.verified += 1;
+  }
+
+  #faultsOfDelivery(trust: Trust, entry: BatchEntry): Fault[] {
+    if (!trust.hasRevocations || !entry.isDelivery || entry.causeAt === undefined) return [];
+    return trust.faultsOfDelivery(entry.spokenSigner as PublicKey, entry.entries, entry.causeAt);
+  }
+
+  #advanceTrust(trust: Trust, entry: BatchEntry, firstLeaf: Sha256Hex, file: FileAtHand): void {
+    const { leaf, isDelivery } = entry;
+    const delivered = isDelivery ? entry.cause : undefined;
+    trust.advance({ leaf, delivered, file: file.ordinal, index: file.lines, firstLeaf });
+    if (entry.isPublish) trust.said(entry.signer as PublicKey, entry.entries, entry.leafAt);
   }
 
   #takeTorn(entry: BatchEntry, faults: Fault[], at: Finding['at']): void {

@@ -2,7 +2,10 @@
  * The lines that begin in a range of a file, each examined by itself. Ranges can be taken in any order, by any thread:
  * a line belongs to the range in which its first byte stands, however far it goes.
  */
+import { createHash } from 'node:crypto';
 import { readSync } from 'node:fs';
+import { sha256Hex } from '../base/encoding.ts';
+import { entryOfLine } from '../record/entry.ts';
 import { type Batch, BatchWriter } from './batch.ts';
 import { type ExamineOptions, examineLine } from './examine.ts';
 
@@ -17,6 +20,8 @@ export interface Range {
 
 const LF = 0x0a;
 const chunkBytes = 1 << 20;
+/** More than the longest record takes: a payload of 64 MiB in base64. */
+const lineBytes = 96 << 20;
 
 /** Examines the lines that begin in `range`. Throws the system's own errors. */
 export function examineRange({ fd, start, end, fileEnd }: Range, options: ExamineOptions): Batch {
@@ -36,6 +41,12 @@ export function examineRange({ fd, start, end, fileEnd }: Range, options: Examin
         openAt = first + at;
         break;
       }
+      if (rest === 'too long') {
+        const lineEnd = examineLongLine(fd, { line: lines, offset: first + at }, fileEnd, batch);
+        if (lineEnd === undefined) openAt = first + at;
+        else lines += 1;
+        break; // whatever follows begins behind the range
+      }
       bytes = Buffer.concat([bytes, rest]);
       lf = bytes.length - 1;
     }
@@ -49,14 +60,45 @@ export function examineRange({ fd, start, end, fileEnd }: Range, options: Examin
 }
 
 /** Returns what follows `from` up to and with the next LF, or `undefined` if none comes before `fileEnd`. */
-function restOfLine(fd: number, from: number, fileEnd: number): Buffer | undefined {
+function restOfLine(fd: number, from: number, fileEnd: number): Buffer | 'too long' | undefined {
   const chunks: Buffer[] = [];
   for (let at = from; at < fileEnd; ) {
+    if (at - from > lineBytes) return 'too long';
     const chunk = readBytes(fd, at, Math.min(fileEnd, at + chunkBytes));
     const lf = chunk.indexOf(LF);
     if (lf !== -1) return Buffer.concat([...chunks, chunk.subarray(0, lf + 1)]);
     chunks.push(chunk);
     at += chunk.length;
+  }
+  return undefined;
+}
+
+/**
+ * Examines a line that is longer than any record's, without keeping it; returns where it ends, after its LF, or
+ * `undefined` if it has none before `fileEnd`.
+ */
+function examineLongLine(
+  fd: number,
+  place: { readonly line: number; readonly offset: number },
+  fileEnd: number,
+  batch: BatchWriter,
+): number | undefined {
+  const hash = createHash('sha256');
+  for (let at = place.offset; at < fileEnd; ) {
+    const chunk = readBytes(fd, at, Math.min(fileEnd, at + chunkBytes));
+    const lf = chunk.indexOf(LF);
+    hash.update(lf === -1 ? chunk : chunk.subarray(0, lf));
+    at += chunk.length;
+    if (lf === -1) continue;
+    const whole = hash.digest();
+    const head = entryOfLine(readBytes(fd, place.offset, place.offset + chunkBytes));
+    // A header that is whole is the entry, as of any line; else the hash of all of it is.
+    const entry = head.length === whole.length ? whole : head;
+    batch.begin(sha256Hex(Buffer.concat([Buffer.of(0), entry])), place);
+    batch.setKind('malformed');
+    batch.fault('malformed', `the line is longer than any record's, over ${lineBytes >> 20} MiB`);
+    batch.setBytesHash(whole.toString('hex'));
+    return at - chunk.length + lf + 1;
   }
   return undefined;
 }

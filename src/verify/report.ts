@@ -4,6 +4,7 @@
 import type { Sha256Hex } from '../base/encoding.ts';
 import type { PublicKey } from '../identity/key.ts';
 import type { Keyring } from '../identity/keyring.ts';
+import type { Position } from '../log/reader.ts';
 import type { Anchor } from './anchors.ts';
 import type { Counts, Finding, FindingCode } from './finding.ts';
 import type { Fork } from './sealed-file.ts';
@@ -66,6 +67,10 @@ export interface LogReport {
   readonly anchors: { readonly matched: number; readonly ignored: number; readonly otherLogs: number };
   /** Evidence where the verdict is FORKED. */
   readonly forks: readonly Fork[];
+  /** Lines without their payload, up to the limit. */
+  readonly withheld: readonly Position[];
+  /** Keys whose revocation names a place that is not in this log: what they signed here counts. */
+  readonly notRevokedHere: readonly PublicKey[];
   /** Every key that signed a record, with the number of its records that verified. */
   readonly signers: ReadonlyMap<PublicKey, number>;
   /** Whether signatures were left unchecked. */

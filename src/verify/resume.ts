@@ -10,6 +10,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { parseSha256Hex, type Sha256Hex } from '../base/encoding.ts';
 import { linesFrom } from '../log/file-tree.ts';
 import { treeFolderOf } from '../log/files.ts';
+import { lineBefore } from '../log/segment.ts';
 import { Tlog } from '../log/tlog.ts';
 import { parseCheckpoint } from '../merkle/checkpoint.ts';
 import { parseNote } from '../merkle/note.ts';
@@ -63,7 +64,7 @@ async function look(
   const handle = await open(file, 'r');
   try {
     if (firstLeaf === undefined || (await firstLeafOf(handle)) !== firstLeaf) return 'has another first line';
-    if (lastLeaf === undefined || (await leafBefore(handle, bytes)) !== lastLeaf) {
+    if (lastLeaf === undefined || leafBefore(handle.fd, bytes) !== lastLeaf) {
       return 'has another line where it ended when it was verified before';
     }
   } finally {
@@ -153,17 +154,7 @@ async function firstLeafOf(handle: FileHandle): Promise<Sha256Hex | undefined> {
   return undefined;
 }
 
-/** Returns the leaf of the last line that is not blank before `end`, which must stand after an LF. */
-async function leafBefore(handle: FileHandle, end: number): Promise<Sha256Hex | undefined> {
-  for (let span = 64 * 1024; ; span *= 8) {
-    const start = Math.max(0, end - span);
-    const bytes = Buffer.alloc(end - start);
-    await handle.read(bytes, 0, bytes.length, start);
-    if (bytes.at(-1) !== 0x0a) return undefined;
-    let last = bytes.length;
-    while (last > 0 && bytes[last - 1] === 0x0a) last -= 1;
-    const lf = bytes.lastIndexOf(0x0a, last - 1);
-    if (last > 0 && (lf !== -1 || start === 0)) return leafOfLine(bytes.subarray(lf + 1, last));
-    if (start === 0) return undefined;
-  }
+function leafBefore(fd: number, end: number): Sha256Hex | undefined {
+  const line = lineBefore(fd, end);
+  return line && leafOfLine(line.bytes);
 }

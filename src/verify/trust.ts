@@ -10,6 +10,7 @@ import type { Keyring } from '../identity/keyring.ts';
 import type { Revocation } from '../identity/keyring-file.ts';
 import type { SignedRecord } from '../record/signed.ts';
 import type { Fault } from './finding.ts';
+import { HashSet } from './hash-set.ts';
 
 /** Where a line stands in its file's tree. */
 export interface TreePlace {
@@ -17,6 +18,8 @@ export interface TreePlace {
   /** Which file of the log, from 0. @default 0 */
   readonly file?: number;
   readonly index: number;
+  /** The leaf of the message that the line delivers: a key can be revoked from it on, too. */
+  readonly delivered?: Sha256Hex | undefined;
   /** The leaf of the file's first line, which names the tree. */
   readonly firstLeaf: Sha256Hex;
 }
@@ -76,6 +79,9 @@ export class Trust {
   /** Where revocations took effect, for all that are not ahead. */
   readonly #reached = new Map<PublicKey, Reached>();
 
+  /** Whether the keyring has revocations at all. */
+  readonly hasRevocations: boolean;
+
   constructor(keyring: Keyring) {
     this.#keyring = keyring;
     for (const { record, revoked } of keyring.agents.flatMap(({ keys }) => keys)) {
@@ -84,12 +90,12 @@ export class Trust {
     this.hasRevocations = this.#ahead.size > 0;
   }
 
-  /** Whether the keyring has revocations at all. */
-  readonly hasRevocations: boolean;
+  /** What keys said before they were revoked, of those that are. */
+  readonly #inTime = new HashSet();
 
-  /** Whether there are revocations that the lines so far have not reached. */
-  get isWaiting(): boolean {
-    return this.#ahead.size > 0;
+  /** The keys whose revocation names a place that the lines so far have not reached: they count, up to here. */
+  get notReached(): PublicKey[] {
+    return [...this.#ahead.keys()];
   }
 
   /**
@@ -112,6 +118,21 @@ export class Trust {
       this.#ahead.delete(signer);
       this.#reached.set(signer, { file: place.file ?? 0, index: place.index });
     }
+  }
+
+  /** Remembers the message of `signer` whose leaf begins at `at` of `bytes`, if its key is one that will be revoked. */
+  said(signer: PublicKey, bytes: Buffer, at: number): void {
+    if (this.#ahead.has(signer)) this.#inTime.add(bytes, at);
+  }
+
+  /**
+   * Returns what there is against delivering, here, the message of `signer` whose leaf begins at `at` of `bytes`: that
+   * the key is revoked by now, and the message was not said before in this log.
+   */
+  faultsOfDelivery(signer: PublicKey, bytes: Buffer, at: number): Fault[] {
+    if (!this.#reached.has(signer) || this.#inTime.has(bytes, at)) return [];
+    const detail = `the message that it delivers is signed by ${signer}, which was revoked from here or before on`;
+    return [{ code: 'revoked-key', detail }];
   }
 
   /** Returns what the keyring has against `signer`'s writing the line that was last advanced to. */
@@ -164,9 +185,9 @@ export class Trust {
 }
 
 /** Reports whether the line at `place` is the first that a revocation takes in, or stands behind it. */
-function isReached(ahead: Ahead, { leaf, index, firstLeaf }: TreePlace): boolean {
+function isReached(ahead: Ahead, { leaf, delivered, index, firstLeaf }: TreePlace): boolean {
   const { revoked } = ahead;
-  if ('leaf' in revoked) return revoked.leaf === leaf;
+  if ('leaf' in revoked) return revoked.leaf === leaf || revoked.leaf === delivered;
   if (!revoked.log.endsWith(`/${firstLeaf.slice(0, 32)}`)) return ahead.inItsFile; // a later file is behind
   ahead.inItsFile = true;
   return index >= revoked.size;

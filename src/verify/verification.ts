@@ -261,6 +261,8 @@ export class Verification implements AsyncDisposable {
       trees: this.#trees,
       anchors: { matched: this.#matched, ignored: this.#anchors.ignored, otherLogs },
       forks: this.#forks,
+      withheld: history.withheld,
+      notRevokedHere: this.#trust?.notReached ?? [],
       signers,
       quick,
       resumed: state === undefined ? undefined : resumed,

@@ -83,7 +83,7 @@ test('agents that know each other by the keyring seal one log in turn, and the t
   await writeSealed(path, 1, other, { keyring });
   expect(linesOf(path).at(-2)).toContain('LOG.RECOVER');
   const { size, root } = checkpointBeside(path, other);
-  expect(size).toBe(604); // the line that is no record, the torn one, its recovery, and one record
+  expect(size).toBe(605); // the line that is no record, the torn one, the recovery of each, and one record
   expect(root.toString('hex')).toBe(rootOfLines(path));
 });
 
