@@ -32,6 +32,7 @@ export const errorCodes = {
   NOT_SEALED: 'No checkpoint covers the record yet.',
   PROOF_FAILED: 'A record cannot be proved: log, tiles and checkpoint contradict each other.',
   STATE_INVALID: 'The state of an incremental verification cannot be read.',
+  CHECKPOINT_FILE: 'A file with a checkpoint cannot be read or written.',
   LOG_CLOSED: 'The log was closed before the record could be written.',
   TILE_INVALID: "A tile of a log's tree is not as long as its place says.",
 

@@ -95,11 +95,13 @@ export class BatchWriter {
     this.#flag(hasBytesHash);
   }
 
-  setRecord(
-    { header, payload, received }: SignedRecord,
-    flushEnds: boolean,
-    recovered: string | undefined,
-  ): void {
+  /** Takes of a record what needs no signature. */
+  setHashed({ payload }: SignedRecord, recovered: string | undefined): void {
+    if (payload === undefined) this.#flag(isWithheld);
+    if (recovered !== undefined) this.setBytesHash(recovered);
+  }
+
+  setRecord({ header, received }: SignedRecord, flushEnds: boolean): void {
     const start = this.#start;
     const entries = this.#entries;
     entries.write(header.prev, start + at.prev, 'hex');
@@ -112,9 +114,7 @@ export class BatchWriter {
       entries.write(header.cause, start + at.cause, 'hex');
       this.#flag(hasCause);
     }
-    if (payload === undefined) this.#flag(isWithheld);
     if (flushEnds) this.#flag(isFlushEnd);
-    if (recovered !== undefined) this.setBytesHash(recovered);
     const spoken = header.kind === 'BUS.DELIVER' ? received?.header : undefined;
     if (header.kind === 'BUS.PUBLISH') this.#flag(isPublish);
     if (spoken !== undefined) {

@@ -47,16 +47,21 @@ export function examineLine(
     return;
   }
   if (!verdict.ok) batch.fault(verdict.problem, verdict.detail);
-  const { record } = verdict;
-  if (quick || (!verdict.ok && verdict.problem !== 'payload-mismatch')) {
-    batch.setKind(quick ? 'unread' : 'refused');
+  if (!verdict.ok && verdict.problem !== 'payload-mismatch') {
+    batch.setKind('refused');
     return;
   }
-  batch.setKind(record.header.kind === 'LOG.RECOVER' ? 'recovery' : 'record');
-  batch.setRecord(record, flushEnds(record), recoveredHash(record));
+  const { record } = verdict;
+  batch.setHashed(record, recoveredHash(record));
   if (record.payload === undefined && requirePayloads) {
     batch.fault('payload-withheld', 'the payload is not in the log');
   }
+  if (quick) {
+    batch.setKind('unread');
+    return;
+  }
+  batch.setKind(record.header.kind === 'LOG.RECOVER' ? 'recovery' : 'record');
+  batch.setRecord(record, flushEnds(record));
   const contradiction = receivedContradicts(record);
   if (contradiction !== undefined) batch.fault('cause-mismatch', contradiction);
 }

@@ -68,7 +68,7 @@ export function emptyTally(): Tally {
 /** Malformed lines with the same bytes, which a later LOG.RECOVER may name by their SHA-256. */
 type Torn = { readonly finding: Finding; readonly record: number }[];
 
-const tornKept = 100_000;
+const tornKept = 10_000;
 
 export class History {
   readonly tally: Tally;
@@ -81,6 +81,7 @@ export class History {
   readonly #trust: Trust | undefined;
   readonly #limit: number;
   readonly #torn = new Map<Sha256Hex, Torn>();
+  #tornLines = 0;
 
   constructor(parts: {
     readonly trust: Trust | undefined;
@@ -176,10 +177,6 @@ export class History {
       this.tally.seenVersion2 = true;
     } else if (kind === 'record' || kind === 'recovery') {
       this.tally.seenVersion2 = true;
-      if (entry.isWithheld) {
-        this.tally.withheld += 1;
-        if (this.withheld.length < this.#limit) this.withheld.push(at);
-      }
       const chainFault = this.sessions.advance(entry);
       if (chainFault !== undefined) faults.push(chainFault);
       else if (entry.seq === 0) faults.push(...this.#faultsOfBeginning(entry, at, file));
@@ -191,8 +188,12 @@ export class History {
           ...this.#faultsOfDelivery(this.#trust, entry),
         );
       }
-      if (kind === 'recovery' && faults.length === 0) this.#recover(entry);
     }
+    if (entry.isWithheld) {
+      this.tally.withheld += 1;
+      if (this.withheld.length < this.#limit) this.withheld.push(at);
+    }
+    if (faults.length === 0) this.#recover(entry);
     if (kind === 'version1' || kind === 'record' || kind === 'recovery') {
       const signer = entry.signer as PublicKey;
       this.signers.set(signer, (this.signers.get(signer) ?? 0) + (faults.length === 0 ? 1 : 0));
@@ -217,19 +218,24 @@ export class History {
     const [fault] = faults;
     const hash = entry.bytesHash;
     if (fault === undefined || hash === undefined) return;
+    if (this.#tornLines === tornKept) {
+      this.#bad(this.tally.records, [fault], at); // so many are no writers' that died
+      return;
+    }
     const line = { finding: { ...fault, at }, record: this.tally.records };
     const same = this.#torn.get(hash);
-    if (same !== undefined) same.push(line);
-    else if (this.#torn.size < tornKept) this.#torn.set(hash, [line]);
-    else this.#bad(line.record, [fault], at); // so many are no writers' that died
+    if (same === undefined) this.#torn.set(hash, [line]);
+    else same.push(line);
+    this.#tornLines += 1;
   }
 
   /** Takes the torn lines that a LOG.RECOVER names for what they are. */
-  #recover(entry: BatchEntry): void {
-    const torn = entry.bytesHash && this.#torn.get(entry.bytesHash);
-    if (!torn || entry.bytesHash === undefined) return;
+  #recover({ bytesHash }: BatchEntry): void {
+    const torn = bytesHash && this.#torn.get(bytesHash);
+    if (!torn) return;
     this.tally.recovered += torn.length;
-    this.#torn.delete(entry.bytesHash);
+    this.#tornLines -= torn.length;
+    this.#torn.delete(bytesHash);
   }
 
   /** What a session's first record names as the one before it: zeros, an earlier line, or the segment before. */

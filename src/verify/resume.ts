@@ -14,7 +14,7 @@ import { lineBefore } from '../log/segment.ts';
 import { Tlog } from '../log/tlog.ts';
 import { parseCheckpoint } from '../merkle/checkpoint.ts';
 import { parseNote } from '../merkle/note.ts';
-import { type ReadHashes, treeRoot } from '../merkle/prove.ts';
+import { checkInclusion, proveInclusion, type ReadHashes, treeRoot } from '../merkle/prove.ts';
 import { hashesAtLevel, type Tile, tileWidth } from '../merkle/tile.ts';
 import { type ReadTile, readFromTiles } from '../merkle/tile-hashes.ts';
 import { TileTree } from '../merkle/tile-tree.ts';
@@ -99,8 +99,50 @@ export async function treeOf({ size, readTile }: KnownFile): Promise<TileTree> {
   return await TileTree.restore(size, readTile);
 }
 
+/**
+ * Reports whether leaf `index` of a known file is `leaf`. A tile by itself shows nothing; a proof out of tiles, whatever
+ * is in them, shows it against the root that was computed from the lines.
+ */
+async function isLeafOf({ size, root, read }: KnownFile, index: number, leaf: Buffer): Promise<boolean> {
+  return checkInclusion(await proveInclusion(index, size, read), leaf, index, { size, root });
+}
+
+/** A line before, which a line that was read this time names. */
+export interface Wanted {
+  readonly leaf: Buffer;
+  /** The file in which it must be. */
+  readonly file: KnownFile;
+}
+
+/**
+ * Goes through the leaves of known files once: gives each to `give`, if there is one, and returns those of `wanted` that
+ * are not there.
+ */
+export async function missingFrom<W extends Wanted>(
+  known: readonly KnownFile[],
+  wanted: Iterable<W>,
+  give: ((leaves: Buffer, at: number) => void) | undefined,
+): Promise<Set<W>> {
+  const missing = new Set(wanted);
+  for (const file of known) {
+    const here = [...missing].filter((one) => one.file === file);
+    if (give === undefined && here.length === 0) continue;
+    let first = 0;
+    for await (const leaves of knownLeaves(file)) {
+      if (give !== undefined) for (let at = 0; at < leaves.length; at += hashBytes) give(leaves, at);
+      for (const one of here) {
+        const at = leaves.indexOf(one.leaf);
+        if (at === -1 || at % hashBytes !== 0) continue;
+        if (await isLeafOf(file, first + at / hashBytes, one.leaf)) missing.delete(one);
+      }
+      first += leaves.length / hashBytes;
+    }
+  }
+  return missing;
+}
+
 /** Yields the leaves of a known file, as its tiles have them: up to 256 at a time. */
-export async function* knownLeaves({ size, readTile }: KnownFile): AsyncGenerator<Buffer> {
+async function* knownLeaves({ size, readTile }: KnownFile): AsyncGenerator<Buffer> {
   for (let index = 0; index * tileWidth < size; index += 1) {
     const width = Math.min(tileWidth, size - index * tileWidth);
     yield await readTile({ level: 0, index, width });

@@ -6,11 +6,12 @@ import { join } from 'node:path';
 import type { Sha256Hex } from '../base/encoding.ts';
 import { isOf } from '../log/last-seal.ts';
 import { Tlog, treeId } from '../log/tlog.ts';
-import { type ReadHashes, treeRoot } from '../merkle/prove.ts';
+import { checkConsistency, proveConsistency, type ReadHashes, type TreeHead } from '../merkle/prove.ts';
 import { hashesAtLevel, printTilePath, tileWidth } from '../merkle/tile.ts';
 import { type StoredTile, TileTree } from '../merkle/tile-tree.ts';
 import { hashBytes } from '../merkle/tree.ts';
 import { type Anchors, type Head, type Openers, wholeOf } from './anchors.ts';
+import type { Covered } from './coverage.ts';
 import type { Finding } from './finding.ts';
 import type { Trust } from './trust.ts';
 
@@ -32,9 +33,9 @@ export interface SealReport {
   readonly matched: number;
   /** Checkpoints kept elsewhere whose key is revoked. */
   readonly ignored: number;
-  /** The largest size that a checkpoint kept elsewhere, or else the one beside the file, agrees with. */
-  readonly anchoredTo: number;
-  readonly sealedTo: number;
+  /** The size that the checkpoint beside the file agrees with; 0 where it has none. */
+  readonly sealed: number;
+  readonly covered: Covered;
 }
 
 /** A file and the checkpoint beside it. */
@@ -53,6 +54,7 @@ export class SealedFile {
   #tlog: Tlog;
   readonly #locate: () => string;
   readonly #ordinal: number;
+  readonly #id: string;
   readonly #findings: Finding[] = [];
   readonly #heads: Head[];
   readonly #own: Head | undefined;
@@ -67,8 +69,9 @@ export class SealedFile {
     this.#locate = file.locate;
     this.#tlog = new Tlog(file.locate());
     this.#ordinal = file.ordinal;
+    this.#id = treeId(file.firstLeaf);
     this.#own = file.beside === undefined ? undefined : this.#openOwn(file.beside, file.firstLeaf, openers);
-    this.#heads = anchors.take(treeId(file.firstLeaf));
+    this.#heads = anchors.take(this.#id);
     if (this.#own !== undefined) this.#heads.push(this.#own);
     this.#heads.sort((a, b) => a.checkpoint.size - b.checkpoint.size);
     this.#reach();
@@ -127,12 +130,16 @@ export class SealedFile {
     );
   }
 
-  /** Compares the roots of checkpoints that are of fewer lines than the tree began with, by the tiles that `read` reads. */
-  async compareEarlier(read: ReadHashes, size: number): Promise<void> {
-    for (const head of this.#heads) {
-      const { checkpoint } = head;
-      if (checkpoint.size < size && checkpoint.root.equals(await treeRoot(checkpoint.size, read)))
-        this.#holds.add(head);
+  /**
+   * Checks that checkpoints of fewer lines than the tree began with are of the beginning of these lines. Their `head` is
+   * trusted, the tiles that `read` reads are not: they only have to prove it.
+   */
+  async compareEarlier(head: TreeHead, read: ReadHashes): Promise<void> {
+    for (const earlier of this.#heads) {
+      const { size } = earlier.checkpoint;
+      if (size === 0 || size >= head.size) continue;
+      const proof = await proveConsistency(size, head.size, read);
+      if (checkConsistency(proof, earlier.checkpoint, head)) this.#holds.add(earlier);
     }
   }
 
@@ -153,7 +160,8 @@ export class SealedFile {
   report(trust: Trust | undefined): SealReport {
     const findings = this.#findings;
     const forks: Fork[] = [];
-    const counts = { matched: 0, ignored: 0, anchoredTo: 0, sealedTo: 0 };
+    const counts = { matched: 0, ignored: 0, sealed: 0 };
+    const covered = { byAny: 0, byAnchor: 0 };
     const valid = this.#heads.filter((head) => {
       if (!this.#isRevoked(head, trust)) return true;
       if (head.isAnchor && !head.required) counts.ignored += 1;
@@ -166,14 +174,16 @@ export class SealedFile {
       return false;
     });
     const ours = valid.findLast((head) => this.#holds.has(head));
+    const disputedFrom = valid.find((head) => !this.#holds.has(head))?.checkpoint.size ?? this.tree.size + 1;
     for (const [index, head] of valid.entries()) {
       const { size, origin, root } = head.checkpoint;
       const at = wholeOf(head.source);
       if (this.#holds.has(head)) {
-        if (head.isAnchor) {
-          counts.matched += 1;
-          counts.anchoredTo = Math.max(counts.anchoredTo, size);
-        } else counts.sealedTo = Math.max(counts.sealedTo, size);
+        if (head.isAnchor) counts.matched += 1;
+        else counts.sealed = size;
+        if (size >= disputedFrom) continue;
+        covered.byAny = size;
+        if (head.isAnchor) covered.byAnchor = size;
         continue;
       }
       const twin = valid[index - 1]?.checkpoint;
@@ -190,17 +200,11 @@ export class SealedFile {
       const other = contradictsTwin ? valid[index - 1] : ours;
       forks.push({ origin, theirs: head.text, source: head.source, ours: other?.text });
     }
-    return { findings, forks, ...counts };
+    return { findings, forks, covered, ...counts };
   }
 
-  #isRevoked({ signers, checkpoint }: Head, trust: Trust | undefined): boolean {
-    return (
-      signers.length > 0 &&
-      signers.every((signer) => {
-        const reached = trust?.revokedAt(signer);
-        if (reached === undefined || reached.file > this.#ordinal) return false;
-        return reached.file < this.#ordinal || reached.index < checkpoint.size;
-      })
-    );
+  #isRevoked({ signers, checkpoint: { size } }: Head, trust: Trust | undefined): boolean {
+    const place = { file: this.#ordinal, id: this.#id, size };
+    return signers.length > 0 && signers.every((signer) => trust?.isRevokedAt(signer, place) === true);
   }
 }

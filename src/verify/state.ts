@@ -7,12 +7,7 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import { writeFileDurably } from '../base/durable.ts';
-import type { Sha256Hex } from '../base/encoding.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
-import type { PublicKey } from '../identity/key.ts';
-import { HashSet } from './hash-set.ts';
-import { emptyTally, type History, type Tally } from './history.ts';
-import { Sessions } from './sessions.ts';
 
 /** The content of the file. */
 export interface VerifyState {
@@ -128,49 +123,4 @@ function invalid(path: string, what: string, cause?: unknown): SwarmError {
     `cannot read the state ${path}: ${what}; remove it, and the whole log is read again`,
     { cause },
   );
-}
-
-/** Returns what a history begins with that goes on from `state`. */
-export function rememberedOf({ sessions, tally, signers }: VerifyState): {
-  readonly sessions: Sessions;
-  readonly tally: Tally;
-  readonly signers: Map<PublicKey, number>;
-} {
-  const { current, ended, cut } = sessions;
-  return {
-    sessions: new Sessions(
-      HashSet.fromBytes(Buffer.from(ended.kept, 'base64'), Buffer.from(ended.secret, 'base64')),
-      current.map(({ session, tsNs, leaf, swarm, ...rest }) => [
-        session,
-        { ...rest, swarm, leaf: leaf as Sha256Hex, tsNs: BigInt(tsNs) },
-      ]),
-      cut,
-    ),
-    tally: { ...emptyTally(), ...tally },
-    signers: new Map(signers as [PublicKey, number][]),
-  };
-}
-
-/** Returns what is remembered of a history without findings. */
-export function stateOf({
-  sessions,
-  tally,
-  signers,
-}: Pick<History, 'sessions' | 'tally' | 'signers'>): Pick<VerifyState, 'sessions' | 'tally' | 'signers'> {
-  const { current, ended, cut } = sessions.state;
-  const { bad: _, firstBad: __, ...counts } = tally;
-  return {
-    sessions: {
-      current: current.map(([session, { swarm, tsNs, ...rest }]) => ({
-        session,
-        ...rest,
-        tsNs: String(tsNs),
-        ...(swarm !== undefined && { swarm }),
-      })),
-      ended: { secret: ended.secret.toString('base64'), kept: ended.toBytes().toString('base64') },
-      cut,
-    },
-    tally: counts,
-    signers: [...signers],
-  };
 }

@@ -24,6 +24,15 @@ export interface TreePlace {
   readonly firstLeaf: Sha256Hex;
 }
 
+/** What a checkpoint is of. */
+export interface CheckpointPlace {
+  /** Which file of the log, from 0. */
+  readonly file: number;
+  /** The name of its tree. */
+  readonly id: string;
+  readonly size: number;
+}
+
 /** What a record says that the keyring has an opinion on. */
 export interface Spoken {
   readonly swarm: string | undefined;
@@ -67,6 +76,11 @@ export class Trust {
   readonly #keyring: Keyring;
   /** Revocations that the lines so far have not reached. */
   readonly #ahead = new Map<PublicKey, Ahead>();
+  /** Where revocations took effect, for all that are not ahead. */
+  readonly #reached = new Map<PublicKey, Reached>();
+
+  /** Whether the keyring has revocations at all. */
+  readonly hasRevocations: boolean;
 
   constructor(keyring: Keyring) {
     this.#keyring = keyring;
@@ -76,22 +90,25 @@ export class Trust {
     this.hasRevocations = this.#ahead.size > 0;
   }
 
-  /** Where revocations took effect, for all that are not ahead. */
-  readonly #reached = new Map<PublicKey, Reached>();
-
   /** What keys said before they were revoked, of those that are. */
   readonly #inTime = new HashSet();
-  /** Whether the keyring has revocations at all. */
-  readonly hasRevocations: boolean;
 
   /** The keys whose revocation names a place that the lines so far have not reached: they count, up to here. */
   get notReached(): PublicKey[] {
     return [...this.#ahead.keys()];
   }
 
-  /** Returns from where on the record key `signer` is revoked, if the lines so far have reached that. */
-  revokedAt(signer: PublicKey): Reached | undefined {
-    return this.#reached.get(signer);
+  /**
+   * Reports whether the agent with record key `signer` could no longer sign the checkpoint of a file's first `size` lines,
+   * once the file's lines have gone by.
+   */
+  isRevokedAt(signer: PublicKey, { file, id, size }: CheckpointPlace): boolean {
+    const revoked = this.#keyring.find(signer)?.key.revoked;
+    // Of this tree the keyring says it, also where the lines that it speaks of are gone.
+    if (revoked !== undefined && 'log' in revoked && revoked.log.endsWith(`/${id}`))
+      return size > revoked.size;
+    const reached = this.#reached.get(signer);
+    return reached !== undefined && (reached.file < file || (reached.file === file && reached.index < size));
   }
 
   /** Goes on to the line at `place`, whoever wrote it, or nobody: a key can be revoked from any line on. */

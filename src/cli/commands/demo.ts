@@ -21,7 +21,7 @@ import { demoAgentsIn } from '../demo-agents.ts';
 import type { Invocation } from '../invocation.ts';
 import { tellOfEvents } from '../joining.ts';
 import type { Output } from '../output.ts';
-import { printReport } from '../report.ts';
+import { printCount, printFindings } from '../report.ts';
 import { setLogAside } from '../set-aside.ts';
 
 const folder = '.swarm/demo';
@@ -118,6 +118,7 @@ async function proves(keyringFile: string, out: Output): Promise<boolean> {
   const { keyring } = await loadKeyring(keyringFile);
   out.note(`Both have left. The log ${log}, against the keyring ${keyringFile}:`);
   const report = await verifyLog(log, { keyring });
-  printReport(report, out);
+  printFindings(report, out);
+  printCount(report, out);
   return report.bad === 0 && report.verified === 2;
 }

@@ -1,7 +1,7 @@
 /**
- * The files of a log in the order in which they were written, while writers may be closing segments.
+ * The files of a log, opened one after the other, oldest first, while a writer may be closing segments.
  */
-import { closeSync, fstatSync, openSync, statSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, statSync } from 'node:fs';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { closedSegments, logFiles } from '../log/files.ts';
 
@@ -9,11 +9,13 @@ export interface OpenFile {
   readonly file: string;
   readonly fd: number;
   readonly inode: bigint;
+  /** Whether no other file of the log comes after it. */
+  readonly isLast: boolean;
 }
 
 /**
- * Opens the oldest file of the log that is not yet done. Files are told apart by inode, since the growing one changes its
- * name when it is closed; and it counts only if no other was closed before we had it open.
+ * Opens the oldest file of the log at `path` that is not yet done. Files are told apart by inode, since the growing one
+ * changes its name when it is closed; and it counts only if no other was closed before we had it open. Throws `LOG_OPEN`.
  */
 export function openNext(path: string, done: ReadonlySet<bigint>): OpenFile {
   for (;;) {
@@ -23,14 +25,17 @@ export function openNext(path: string, done: ReadonlySet<bigint>): OpenFile {
       const isNext =
         !done.has(opened.inode) &&
         (file !== path || closedSegments(path).every((closed) => done.has(inodeOf(closed))));
-      if (isNext) return opened;
+      if (isNext) {
+        const last = existsSync(path) ? path : closedSegments(path).at(-1);
+        return { ...opened, isLast: file === last };
+      }
       closeSync(opened.fd);
     }
     // All that was there is done, but for the growing one, which was closed before it was opened: once more.
   }
 }
 
-function openToRead(file: string): OpenFile | undefined {
+function openToRead(file: string): Omit<OpenFile, 'isLast'> | undefined {
   let fd: number;
   try {
     fd = openSync(file, 'r');

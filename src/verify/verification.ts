@@ -1,0 +1,282 @@
+/**
+ * One verification of a log, from its first file to the report.
+ *
+ * Files are read in their order, and each as far as it goes when its end is reached. What a file's lines say by themselves
+ * comes from the examiners, what they say of each other goes into the history, what was sealed of them is held against
+ * their tree.
+ */
+import { closeSync, fstatSync, statSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { type Sha256Hex, sha256Hex, zeroHash } from '../base/encoding.ts';
+import { messageOf, SwarmError } from '../base/errors.ts';
+import { printKeyring } from '../identity/keyring.ts';
+import { fileOfInode, logFiles, treeFolderOf } from '../log/files.ts';
+import { whileUnlocked } from '../log/lock.ts';
+import { Tlog } from '../log/tlog.ts';
+import type { TileTree } from '../merkle/tile-tree.ts';
+import { Anchors, Openers, wholeOf } from './anchors.ts';
+import { Coverage } from './coverage.ts';
+import { Examiners } from './examiners.ts';
+import type { Finding } from './finding.ts';
+import { HashSet } from './hash-set.ts';
+import { type FileAtHand, History, type ToFind } from './history.ts';
+import { type OpenFile, openNext } from './open-next.ts';
+import { type Beginning, beginningFrom, stateOf } from './remember.ts';
+import type { FileTree, LogReport, Resumed, VerifyOptions } from './report.ts';
+import { type KnownFile, knownOf, missingFrom, treeOf } from './resume.ts';
+import { type Fork, SealedFile } from './sealed-file.ts';
+import { type VerifyState, writeState } from './state.ts';
+import { Trust } from './trust.ts';
+import { Unresolved } from './unresolved.ts';
+import { verdictOn } from './verdict.ts';
+
+/** A file to read, or what is new in it. */
+interface FileToRead extends OpenFile {
+  readonly ordinal: number;
+  readonly before: FileAtHand | undefined;
+  readonly known: KnownFile | undefined;
+}
+
+/** Of what a verification reads again only the tiles: none of it, if there is a reason. */
+interface Resumption {
+  readonly known: readonly KnownFile[];
+  readonly reason?: string;
+}
+
+export class Verification implements AsyncDisposable {
+  readonly #path: string;
+  readonly #options: VerifyOptions;
+  readonly #state: VerifyState | undefined;
+  readonly #terms: Sha256Hex;
+  readonly #trust: Trust | undefined;
+  readonly #openers: Openers;
+  readonly #anchors: Anchors;
+  readonly #unresolved = new Unresolved();
+  readonly #coverage = new Coverage();
+  readonly #trees: FileTree[] = [];
+  readonly #forks: Fork[] = [];
+  readonly #files: VerifyState['files'] = [];
+  readonly #toFind: (ToFind & { readonly leaf: Buffer; readonly file: KnownFile })[] = [];
+  #examiners: Examiners | undefined;
+  #matched = 0;
+  #bytes = 0;
+  #totalBytes = 0;
+
+  /** Goes on from `state`, if one is given and what it remembers is still there. */
+  constructor(path: string, options: VerifyOptions, state?: VerifyState) {
+    this.#path = path;
+    this.#options = options;
+    this.#state = state;
+    const keyring = options.keyring === undefined ? 'none' : printKeyring(options.keyring);
+    this.#terms = sha256Hex(`${options.requirePayloads === true} ${keyring}`);
+    this.#trust = options.keyring && new Trust(options.keyring);
+    this.#openers = new Openers(options.keyring);
+    this.#anchors = new Anchors(options.anchors ?? [], this.#openers);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#unresolved[Symbol.dispose]();
+    await this.#examiners?.[Symbol.asyncDispose]();
+  }
+
+  async run(): Promise<LogReport> {
+    const { quick = false, requirePayloads = false, jobs = availableParallelism() } = this.#options;
+    const files = logFiles(this.#path);
+    this.#totalBytes = files.reduce((sum, file) => sum + sizeOf(file), 0);
+    const resumption = await this.#resume(files);
+    const state = resumption.known.length > 0 ? this.#state : undefined;
+    const beginning = beginningFrom(state);
+    const findingLimit = this.#options.findingLimit ?? 10_000;
+    const history = new History({
+      ...beginning,
+      trust: this.#trust,
+      findingLimit,
+      unresolved: this.#unresolved,
+    });
+    for (const finding of this.#anchors.findings) history.find(finding);
+    const newBytes = this.#totalBytes - resumption.known.reduce((sum, { bytes }) => sum + bytes, 0);
+    const examiners = new Examiners({ quick, requirePayloads }, newBytes, jobs);
+    this.#examiners = examiners;
+    await this.#readFiles(history, examiners, resumption.known);
+    await this.#findEarlier(history, resumption.known);
+    history.end();
+    return await this.#report(history, beginning, resumption);
+  }
+
+  async #resume(files: readonly string[]): Promise<Resumption> {
+    if (this.#state === undefined) return { known: [] };
+    if (this.#state.terms !== this.#terms) {
+      return { known: [], reason: 'the keyring or what is demanded is another one than before' };
+    }
+    if (this.#trust?.hasRevocations === true) {
+      return { known: [], reason: 'what was said before a key was revoked is not remembered' };
+    }
+    const found = await knownOf(files, this.#state);
+    return 'reason' in found ? { known: [], reason: found.reason } : found;
+  }
+
+  /** Reads the files in their order, the known ones from where they are known to. */
+  async #readFiles(history: History, examiners: Examiners, known: readonly KnownFile[]): Promise<void> {
+    const done = new Set<bigint>();
+    let before: FileAtHand | undefined;
+    for (let ordinal = 0, isLast = false; !isLast; ordinal += 1) {
+      const opened = openNext(this.#path, done);
+      isLast = opened.isLast;
+      done.add(opened.inode);
+      try {
+        if (before !== undefined && known[ordinal] === undefined) history.sessions.endFile();
+        const file: FileToRead = { ...opened, ordinal, before, known: known[ordinal] };
+        before = await this.#readFile(history, examiners, file);
+      } catch (cause) {
+        if (cause instanceof SwarmError) throw cause;
+        throw new SwarmError('LOG_OPEN', `cannot read ${opened.file}: ${messageOf(cause)}`, { cause });
+      } finally {
+        closeSync(opened.fd);
+      }
+    }
+  }
+
+  async #readFile(
+    history: History,
+    examiners: Examiners,
+    { file, fd, inode, ordinal, before, known }: FileToRead,
+  ): Promise<FileAtHand> {
+    const locate = (): string => treeFolderOf(fileOfInode(this.#path, inode) ?? file);
+    const beside = await new Tlog(locate()).readCheckpoint(); // before the lines: they are at least as many
+    const atHand: FileAtHand = {
+      file,
+      ordinal,
+      sealed: undefined,
+      firstLeaf: undefined,
+      continues: before?.lastLeaf,
+      leaves: new HashSet(),
+      lastLeaf: known?.lastLeaf ?? before?.lastLeaf ?? zeroHash,
+      lines: known?.size ?? 0,
+      toFind: known && [],
+    };
+    const begin = (firstLeaf: Sha256Hex, tree?: TileTree): void => {
+      atHand.firstLeaf = firstLeaf;
+      const sealed = { locate, ordinal, firstLeaf, beside };
+      atHand.sealed = new SealedFile(sealed, this.#openers, this.#anchors, tree);
+    };
+    if (known !== undefined) {
+      begin(known.firstLeaf, await treeOf(known));
+      await atHand.sealed?.compareEarlier(known, known.read);
+    }
+    let line = 1 + (known?.lines ?? 0);
+    let from = known?.bytes ?? 0;
+    this.#bytes += from;
+    for (let openAt: number | undefined = from; openAt !== undefined; ) {
+      from = openAt;
+      openAt = undefined;
+      const size = fstatSync(fd).size;
+      for await (const batch of examiners.examine(fd, from, size)) {
+        history.take(batch, atHand, line, begin);
+        await atHand.sealed?.compareTiles();
+        line += batch.lines;
+        openAt ??= batch.openAt;
+        this.#progress(batch.bytes);
+      }
+      from = openAt ?? size;
+      if (openAt !== undefined && (await this.#isTorn(file, fd, size))) {
+        const detail = `the log ends with ${size - openAt} bytes that no line feed closes: torn, or cut off`;
+        history.findTail({ code: 'unterminated', at: { file, line, offset: openAt }, detail });
+        break;
+      }
+    }
+    if (known !== undefined) {
+      for (const toFind of atHand.toFind ?? [])
+        this.#toFind.push({ ...toFind, leaf: Buffer.from(toFind.prev, 'hex'), file: known });
+    }
+    this.#closeFile(history, atHand, { bytes: from, lines: line - 1 });
+    return atHand;
+  }
+
+  /** Reports whether a tail without LF is torn: it is only if nobody holds the lock, and nothing follows. */
+  async #isTorn(file: string, fd: number, size: number): Promise<boolean> {
+    return file !== this.#path || (await whileUnlocked(this.#path, () => fstatSync(fd).size === size));
+  }
+
+  #progress(bytes: number): void {
+    this.#bytes += bytes;
+    const totalBytes = this.#totalBytes;
+    this.#options.onProgress?.({ bytes: Math.min(this.#bytes, totalBytes), totalBytes });
+  }
+
+  #closeFile(
+    history: History,
+    { file, sealed, firstLeaf, lastLeaf }: FileAtHand,
+    { bytes, lines }: { readonly bytes: number; readonly lines: number },
+  ): void {
+    if (sealed === undefined || firstLeaf === undefined) return;
+    const { size } = sealed.tree;
+    const root = sealed.tree.root().toString('hex') as Sha256Hex;
+    const report = sealed.report(this.#trust);
+    for (const finding of report.findings) history.find(finding);
+    this.#forks.push(...report.forks);
+    this.#matched += report.matched;
+    this.#anchors.ignored += report.ignored;
+    this.#coverage.addFile(size, report.covered);
+    this.#trees.push({ file, size, root, sealed: report.sealed });
+    this.#files.push({ firstLeaf, lastLeaf, bytes, lines, size, root });
+  }
+
+  /** Looks among the lines that were not read for what new ones name. */
+  async #findEarlier(history: History, known: readonly KnownFile[]): Promise<void> {
+    const unresolved = this.#unresolved;
+    const give = unresolved.hasQuestions
+      ? (leaves: Buffer, at: number) => unresolved.give(leaves, at)
+      : undefined;
+    for (const toFind of await missingFrom(known, this.#toFind, give)) history.isNotFound(toFind);
+  }
+
+  async #report(history: History, beginning: Beginning, { known, reason }: Resumption): Promise<LogReport> {
+    let otherLogs = 0;
+    for (const { required, checkpoint, source } of this.#anchors.left()) {
+      if (required) {
+        const detail = `it is of log ${checkpoint.origin}, of which no file is here`;
+        history.find({ code: 'log-missing', at: wholeOf(source), detail });
+      } else otherLogs += 1;
+    }
+    const { tally, findings, findingCounts, signers } = history;
+    const { counted } = history;
+    const before = known.length > 0 ? (this.#state?.unresolved ?? 0) : 0;
+    const unresolved = counted.unresolved + before;
+    const verdict = verdictOn(new Set(findingCounts.keys()), this.#matched);
+    const { state, quick = false } = this.#options;
+    if (state !== undefined && findingCounts.size === 0) {
+      await writeState(state, stateOf(beginning, { terms: this.#terms, files: this.#files, unresolved }));
+    }
+    const records = known.reduce((sum, { size }) => sum + size, 0);
+    const resumed: Resumed = reason === undefined ? { records } : { records, reason };
+    return {
+      verdict,
+      completeTo: this.#coverage.completeTo(verdict, tally.firstBad),
+      records: tally.records,
+      verified: tally.verified,
+      bad: tally.bad,
+      findings: inOrder(findings, this.#trees),
+      findingCounts,
+      counted: { ...counted, unresolved },
+      trees: this.#trees,
+      anchors: { matched: this.#matched, ignored: this.#anchors.ignored, otherLogs },
+      forks: this.#forks,
+      withheld: history.withheld,
+      notRevokedHere: this.#trust?.notReached ?? [],
+      signers,
+      quick,
+      resumed: state === undefined ? undefined : resumed,
+    };
+  }
+}
+
+/** Returns findings in the order of the lines; those of whole files last. */
+function inOrder(findings: readonly Finding[], trees: readonly FileTree[]): Finding[] {
+  const order = new Map(trees.map(({ file }, index) => [file, index]));
+  const placeOf = ({ at }: Finding): number => (at.line === 0 ? order.size : (order.get(at.file) ?? 0));
+  return findings.toSorted((a, b) => placeOf(a) - placeOf(b) || a.at.line - b.at.line);
+}
+
+function sizeOf(file: string): number {
+  return statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+}
