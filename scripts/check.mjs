@@ -19,6 +19,7 @@ const checks = [
   { name: 'package', command: ['publint', '--strict'] },
   { name: 'types of the package', command: ['attw', '--pack', '.', '--profile', 'esm-only'] },
   { name: 'public API', command: ['api-extractor', 'run'] },
+  { name: 'API of verify', command: ['api-extractor', 'run', '--config', 'api-extractor.verify.json'] },
 ];
 
 const failed = [];
