@@ -3,36 +3,23 @@
  *
  * A run without faults tells the calls, by thread, for each of which strace counts by itself. Then the same again for each
  * call and each fault. What runs is test/fixtures/sealing-writer.mjs, which does one thing after another, so that the
- * calls of two runs are the same ones. Of the calls that can fail for the disk a sample is taken, by the seed that is
- * printed: FAULTS_SEED takes the same one again, FAULTS_RUNS=10000 takes all.
+ * calls of two runs are the same ones. Of these a sample is taken for each fault, by the seed that is printed:
+ * FAULTS_SEED takes the same one again, FAULTS_RUNS=10000 takes all.
  */
 import { spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { messageOf } from '../../src/base/errors.ts';
-import { SigningKey } from '../../src/identity/key.ts';
 import { logFiles } from '../../src/log/files.ts';
-import { openLog } from '../../src/log/writer.ts';
-import { type Checkpoint, parseCheckpoint } from '../../src/merkle/checkpoint.ts';
-import { parseNote } from '../../src/merkle/note.ts';
-import { parseLine } from '../../src/record/line.ts';
-import { verifyLog } from '../../src/verify/verify.ts';
-import { checkpointBeside, keyringOf, sealOptions } from '../log/sealed.ts';
-import { linesOf, said } from '../support/log.ts';
+import { brokenPromises, flushes, sealingWriter, type Told, toldIn } from '../support/promises.ts';
 import { findStrace } from '../support/strace.ts';
 
-const project = join(import.meta.dirname, '../..');
-const keySeed = Buffer.alloc(32, 7);
-const key = SigningKey.fromSeed(keySeed);
-const keyring = keyringOf({ writer: key });
-
-/** The second flush fills a tile, and each of the last two goes into a segment of its own. */
-const flushes = [150, 150, 200, 200];
-const rotateBytes = 300_000;
-
+/** Returns where the log is of a run in `folder`. */
+function logIn(folder: string): string {
+  return join(folder, 'log/swarm.jsonl');
+}
 type Thread = 'main' | 'pool';
 
 /** A file call: the `nth` of its name in its thread. */
@@ -60,19 +47,8 @@ const faults: Readonly<Record<string, { readonly inject: string; hits(call: Call
   'fails with EIO': { inject: 'error=EIO', hits: ({ name }) => name !== 'fcntl' }, // a local lock does not fail
 };
 /** Of more calls, a sample. */
-const runsOfOneFault = Number(process.env.FAULTS_RUNS ?? 155);
+const runsOfOneFault = Number(process.env.FAULTS_RUNS ?? 110);
 const runsAtOnce = 2;
-
-interface Told {
-  readonly ready?: number;
-  readonly acknowledged?: readonly string[];
-  readonly sealed?: string;
-  readonly failed?: 'open' | 'append' | 'seal';
-  readonly code?: string;
-  readonly message?: string;
-  readonly stack?: string;
-  readonly end?: true;
-}
 
 interface Run {
   readonly told: readonly Told[];
@@ -91,11 +67,9 @@ async function runWriter(
   traced: readonly string[],
 ): Promise<Run> {
   const trace = `${folder}.trace`;
-  const program = join(project, 'test/fixtures/sealing-writer.mjs');
   // strace replaces the shell, and so is the parent of what it traces: others may not trace it everywhere.
   const script = `"$@" 2>&1 </dev/null & echo "$!" >&2; read options; exec "$STRACE" -y -o "$TRACE" $options`;
-  const args = [program, join(folder, 'log/swarm.jsonl'), keySeed.toString('hex'), String(rotateBytes)];
-  const child = spawn('sh', ['-c', script, 'sh', process.execPath, ...args, ...flushes.map(String)], {
+  const child = spawn('sh', ['-c', script, 'sh', process.execPath, ...sealingWriter(logIn(folder))], {
     env: { ...process.env, UV_THREADPOOL_SIZE: '1', STRACE: strace, TRACE: trace },
     stdio: ['pipe', 'pipe', 'pipe', 'pipe'],
   });
@@ -133,7 +107,7 @@ async function runWriter(
   clearTimeout(timeout);
   if (!isGoing || threads === undefined) throw new Error(`nothing was traced: ${errors}${output}`);
   const lines = output.split('\n');
-  const told = lines.filter((line) => line.startsWith('{')).map((line) => JSON.parse(line) as Told);
+  const told = toldIn(output);
   const stray = lines.filter((line) => line !== '' && !line.startsWith('{'));
   const text = readFileSync(trace, 'utf8');
   rmSync(trace);
@@ -159,61 +133,6 @@ function callsOf({ trace, threads }: Run, folder: string): Call[] {
     if (line.includes(`${folder}/`)) calls.push({ thread, name, nth, line: line.replaceAll(folder, '') });
   }
   return calls;
-}
-
-/** Opens the log again, appends to it and seals it; returns what is not as it was promised. */
-async function broken(folder: string, told: readonly Told[]): Promise<string[]> {
-  const path = join(folder, 'log/swarm.jsonl');
-  const problems: string[] = [];
-  const sealed = told.flatMap(({ sealed: text }) => text ?? []);
-  try {
-    await using log = await openLog(path, {
-      key,
-      rotateBytes,
-      seal: { ...sealOptions(path, key), everyMs: 1e9 },
-    });
-    await log.append(said('opened again'));
-    await log.seal();
-  } catch (error) {
-    problems.push(`it is not opened, written and sealed again: ${messageOf(error)}`);
-  }
-  if (!existsSync(path)) return [...problems, 'there is no log'];
-  const files = logFiles(path);
-  const leaves = new Set(
-    files.flatMap(linesOf).flatMap((line) => {
-      const parsed = parseLine(line);
-      return parsed.ok ? [parsed.record.leaf] : [];
-    }),
-  );
-  const lost = told
-    .flatMap(({ acknowledged = [] }) => acknowledged)
-    .filter((leaf) => !leaves.has(leaf as never));
-  if (lost.length > 0) problems.push(`${lost.length} records are lost that were acknowledged`);
-  const anchors = sealed.map((text, index) => ({ text, source: `seal ${index + 1}`, required: true }));
-  const report = await verifyLog(path, { keyring, anchors, jobs: 1 });
-  for (const { code, detail, at } of report.findings) problems.push(`${code} in ${at.file}: ${detail}`);
-  if (report.verdict !== (sealed.length > 0 ? 'ANCHORED' : 'CONSISTENT'))
-    problems.push(`it is ${report.verdict}`);
-  for (const tree of report.trees) {
-    if (tree.sealed !== tree.size)
-      problems.push(`${tree.file} has ${tree.size} lines, and ${tree.sealed} are sealed`);
-  }
-  if (problems.length > 0) return problems;
-  const now = new Map(
-    files.map((file) => checkpointBeside(file, key)).map(({ origin, size }) => [origin, size]),
-  );
-  for (const { origin, size } of sealed.map(checkpointOf)) {
-    const after = now.get(origin) ?? 0;
-    if (after < size) problems.push(`${size} lines of ${origin} were sealed, and now ${after}`);
-  }
-  return problems;
-}
-
-function checkpointOf(text: string): Checkpoint {
-  const note = parseNote(text);
-  const parsed = note.ok ? parseCheckpoint(note.note.text) : note;
-  if (!parsed.ok) throw new Error(parsed.detail);
-  return parsed.checkpoint;
 }
 
 /** Returns what a writer said or did that it should not have, though a call failed. */
@@ -252,9 +171,9 @@ test.skipIf(!onLinux)(
       const whole = join(folder, 'whole');
       const run = await runWriter(strace, whole, 'all', ['-f']);
       expect(misbehaviour(run, false)).toEqual([]);
-      expect(await broken(whole, run.told)).toEqual([]);
+      expect(await brokenPromises(logIn(whole), run.told)).toEqual([]);
       expect(run.told.filter(({ sealed }) => sealed !== undefined)).toHaveLength(flushes.length);
-      expect(logFiles(join(whole, 'log/swarm.jsonl'))).toHaveLength(3);
+      expect(logFiles(logIn(whole))).toHaveLength(3);
       const calls = callsOf(run, whole);
       expect(calls.length).toBeGreaterThan(300);
 
@@ -277,7 +196,7 @@ test.skipIf(!onLinux)(
           const faulty = await runWriter(strace, place, call.thread, options);
           const hit = faulty.trace.split('\n').find((line) => /\(INJECTED\)|\+\+\+ killed by/.test(line));
           const isKilled = inject.startsWith('signal');
-          const problems = await broken(place, faulty.told);
+          const problems = await brokenPromises(logIn(place), faulty.told);
           const kind = `${call.name} ${fault}`;
           tally[kind] = (tally[kind] ?? 0) + 1;
           // A call that was another's in this run, as of the event loop's own files, is a fault all the same.
