@@ -2,13 +2,14 @@
 import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process';
 import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Readable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { expect, onTestFinished, test } from 'vitest';
 import { SigningKey } from '../src/identity/key.ts';
 import { openLog } from '../src/log/writer.ts';
 import { parseLine } from '../src/record/line.ts';
 import { verifyLog } from '../src/verify/verify.ts';
 import { linesOf, said, temporaryFolder } from './support/log.ts';
+import { brokenPromises, flushes, sealingWriter, toldIn } from './support/promises.ts';
 
 const project = join(import.meta.dirname, '..');
 
@@ -83,6 +84,31 @@ function waitForHalfALine(path: string): void {
   while (last[0] === 0x0a && performance.now() < until);
   closeSync(fd);
 }
+
+// Each file call of it in turn: test/long/faults.test.ts.
+test.each(flushes.map((_, index) => index + 1))(
+  'a writer that is killed while it seals its flush %i, or just after, lost nothing promised, and the next seal extends the last',
+  async (count) => {
+    const path = join(temporaryFolder(), 'log/swarm.jsonl');
+    const child = spawn(process.execPath, sealingWriter(path), {
+      stdio: ['ignore', 'pipe', 'inherit', 'pipe'],
+    });
+    onTestFinished(() => void child.kill('SIGKILL'));
+    child.stdio[3]?.on('error', () => {}); // killed
+    (child.stdio[3] as Writable).end('\n');
+    let output = '';
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+      if (output.split('{"acknowledged"').length > count) child.kill('SIGKILL');
+    });
+    await new Promise((resolve) => child.on('close', resolve));
+    const told = toldIn(output);
+    expect(told.filter(({ acknowledged }) => acknowledged !== undefined).length).toBeGreaterThanOrEqual(
+      count,
+    );
+    expect(await brokenPromises(path, told)).toEqual([]);
+  },
+);
 
 const canMount =
   spawnSync('unshare', ['--mount', '--map-root-user', 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt']).status === 0;

@@ -4,7 +4,7 @@
  *
  * A closed segment never changes again. Names and order are decided here, and nowhere else.
  */
-import { existsSync, readdirSync, renameSync, statSync } from 'node:fs';
+import { readdirSync, renameSync, statSync } from 'node:fs';
 import { basename, dirname, extname, join } from 'node:path';
 import { messageOf, SwarmError } from '../base/errors.ts';
 
@@ -18,7 +18,7 @@ export function closedSegments(path: string): string[] {
 /** Returns the paths of all files of the log at `path`, oldest first; throws `LOG_OPEN` if there is none. */
 export function logFiles(path: string): string[] {
   try {
-    const files = existsSync(path) ? [...closedSegments(path), path] : closedSegments(path);
+    const files = isThere(path) ? [...closedSegments(path), path] : closedSegments(path);
     if (files.length > 0) return files;
   } catch (cause) {
     throw noLogAt(path, cause);
@@ -66,17 +66,22 @@ export function nextClosedPath(path: string): string {
  */
 export async function returnTree(path: string, isOurs: (folder: string) => Promise<boolean>): Promise<void> {
   const home = treeFolderOf(path);
-  if (existsSync(home) || !existsSync(path)) return;
+  if (isThere(home) || !isThere(path)) return;
   const lastClosed = numbered(path, extname(path)).at(-1)?.number ?? 0;
   const taken = numbered(path, treeExtension).at(-1);
   if (taken === undefined || taken.number <= lastClosed || !(await isOurs(taken.file))) return;
   renameSync(taken.file, home);
 }
 
+/** Reports whether anything stands at `path`; throws the system's own errors where it does not say, as a failing disk. */
+export function isThere(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
 /** Returns what stands beside `path` under its name, a number and `extension`, by number. */
 function numbered(path: string, extension: string): { readonly file: string; readonly number: number }[] {
   const folder = dirname(path);
-  if (!existsSync(folder)) return [];
+  if (!isThere(folder)) return [];
   const name = new RegExp(`^${escapeRegExp(stemOf(path))}\\.(\\d{6,})${escapeRegExp(extension)}$`);
   return readdirSync(folder)
     .flatMap((entry) => {

@@ -5,7 +5,7 @@
  * closed meanwhile; writers do not wait for it. It costs what is new: the tree of the growing segment is kept from
  * seal to seal, and a closed one is looked at once.
  */
-import { closeSync, existsSync, openSync, statSync } from 'node:fs';
+import { closeSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { makeFolderDurably } from '../base/durable.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
@@ -13,7 +13,7 @@ import { parseCheckpoint } from '../merkle/checkpoint.ts';
 import { parseNote } from '../merkle/note.ts';
 import { leafOfLine } from '../record/entry.ts';
 import { FileTree, type OwnLines } from './file-tree.ts';
-import { logFiles, returnTree, treeFolderOf } from './files.ts';
+import { isThere, logFiles, returnTree, treeFolderOf } from './files.ts';
 import { isOf, lastSealOf, type SealOptions } from './last-seal.ts';
 import { LogLock } from './lock.ts';
 import { lastLeafOf, type Seal, sealFile } from './seal-file.ts';
@@ -51,7 +51,7 @@ export class Sealer {
    */
   async check(): Promise<void> {
     await this.#holding(async () => {
-      if (!existsSync(this.#path)) return;
+      if (!isThere(this.#path)) return;
       await using tree = await FileTree.open(this.#path);
       const firstLeaf = await tree.firstLeaf();
       if (firstLeaf !== undefined) await lastSealOf(this.#path, firstLeaf, this.#options);

@@ -7,7 +7,6 @@
 import {
   closeSync,
   constants,
-  existsSync,
   fstatSync,
   fsyncSync,
   openSync,
@@ -22,7 +21,7 @@ import { messageOf, SwarmError } from '../base/errors.ts';
 import { leafOfLine } from '../record/entry.ts';
 import { parseLine } from '../record/line.ts';
 import { isVersion1 } from '../record/version1.ts';
-import { closedSegments, nextClosedPath, treeFolderOf } from './files.ts';
+import { closedSegments, isThere, nextClosedPath, treeFolderOf } from './files.ts';
 
 const LF = 0x0a;
 const brokenAtMost = 64;
@@ -118,7 +117,7 @@ export class ActiveSegment {
    */
   rotate(): ActiveSegment {
     const closed = nextClosedPath(this.path);
-    if (existsSync(treeFolderOf(this.path))) renameSync(treeFolderOf(this.path), treeFolderOf(closed));
+    if (isThere(treeFolderOf(this.path))) renameSync(treeFolderOf(this.path), treeFolderOf(closed));
     renameSync(this.path, closed);
     return ActiveSegment.open(this.path);
   }
