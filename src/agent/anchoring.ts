@@ -2,8 +2,8 @@
  * Keeps the checkpoints of our log where others have them: in the stream CHECKPOINTS, under our name.
  *
  * A log's end that is cut off is missed only by who holds a later checkpoint. Nothing waits for this: one is on its way
- * at a time, and while it is, or while the broker is away, a newer one takes the place of the one that waits, for it says
- * all that the older one says.
+ * at a time, and while it is, or while the broker is away, a newer one takes the place of the one of the same tree that
+ * waits, for it says all that the older one says.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../base/errors.ts';
@@ -15,7 +15,8 @@ const pauseMs = 2_000;
 export class Anchoring {
   readonly #bus: Bus;
   readonly #name: string;
-  #waiting: string | undefined;
+  /** By origin: the newest of each tree. */
+  readonly #waiting = new Map<string, string>();
   #sending: Promise<void> | undefined;
   #isStreamThere = false;
   #isWarned = false;
@@ -26,10 +27,10 @@ export class Anchoring {
     this.#name = name;
   }
 
-  /** Takes a checkpoint to be kept. */
-  keep(text: string): void {
-    this.#waiting = text;
-    // Invariant: whenever one waits, it is being seen to. #sending is cleared in the turn of the last look at #waiting.
+  /** Takes a checkpoint of the tree `origin` to be kept. */
+  keep(origin: string, text: string): void {
+    this.#waiting.set(origin, text);
+    // Invariant: whenever any waits, it is being seen to. #sending is cleared in the turn of the last look at #waiting.
     this.#sending ??= this.#send();
   }
 
@@ -40,16 +41,16 @@ export class Anchoring {
   }
 
   async #send(): Promise<void> {
-    while (this.#waiting !== undefined && !this.#bus.isClosed) {
-      const text = this.#waiting;
-      this.#waiting = undefined;
+    for (let next = this.#next(); next !== undefined && !this.#bus.isClosed; next = this.#next()) {
+      const [origin, text] = next;
+      this.#waiting.delete(origin);
       try {
         if (!this.#isStreamThere) await ensureCheckpoints(this.#bus);
         this.#isStreamThere = true;
         await sendCheckpoint(this.#bus, this.#name, text);
         this.#isWarned = false;
       } catch (cause) {
-        this.#waiting ??= text;
+        if (!this.#waiting.has(origin)) this.#waiting.set(origin, text);
         if (this.#isClosing) break;
         if (!this.#isWarned)
           this.#bus.warn(
@@ -60,5 +61,9 @@ export class Anchoring {
       }
     }
     this.#sending = undefined;
+  }
+
+  #next(): [origin: string, text: string] | undefined {
+    return this.#waiting.entries().next().value;
   }
 }

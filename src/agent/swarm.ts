@@ -128,7 +128,7 @@ export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
       key: checkpointKey,
       keyring,
       state: settings.state,
-      onSealed: ({ text }: Seal) => anchoring?.keep(text),
+      onSealed: ({ checkpoint, text }: Seal) => anchoring?.keep(checkpoint.origin, text),
     };
     const log = await openLog(settings.log, {
       key,

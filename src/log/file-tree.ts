@@ -34,6 +34,8 @@ export class FileTree implements AsyncDisposable {
   readonly #handle: FileHandle;
   #tree = new TileTree();
   #offset = 0;
+  #firstLeaf: Sha256Hex | undefined;
+  #lastLeaf: Sha256Hex | undefined;
 
   private constructor(handle: FileHandle, inode: bigint) {
     this.#handle = handle;
@@ -68,7 +70,12 @@ export class FileTree implements AsyncDisposable {
 
   /** Returns the leaf of the file's first line; `undefined` where no line is whole yet. */
   async firstLeaf(): Promise<Sha256Hex | undefined> {
-    for await (const { line } of linesFrom(this.#handle, 0)) if (line.length > 0) return leafOfLine(line);
+    if (this.#firstLeaf !== undefined) return this.#firstLeaf;
+    for await (const { line } of linesFrom(this.#handle, 0)) {
+      if (line.length === 0) continue;
+      this.#firstLeaf = leafOfLine(line);
+      return this.#firstLeaf;
+    }
     return undefined;
   }
 
@@ -81,7 +88,14 @@ export class FileTree implements AsyncDisposable {
     if (line === undefined || leafOfLine(line.bytes) !== lastLeaf.toString('hex')) return false;
     this.#tree = tree;
     this.#offset = offset;
+    this.#lastLeaf = leafOfLine(line.bytes);
     return true;
+  }
+
+  /** Reports whether the last line that was taken in still ends where it did. */
+  isStillThere(): boolean {
+    const line = lineBefore(this.#handle.fd, this.#offset);
+    return line !== undefined && leafOfLine(line.bytes) === this.#lastLeaf;
   }
 
   /** Takes in all whole lines that the file has now, `own` of them without reading: those used are taken out. */
@@ -129,6 +143,7 @@ export class FileTree implements AsyncDisposable {
 
   #append(leaf: Sha256Hex, onLeaf: Growth['onLeaf']): void {
     this.#tree.append(Buffer.from(leaf, 'hex'));
+    this.#lastLeaf = leaf;
     onLeaf(this);
   }
 }
@@ -145,7 +160,7 @@ export async function* linesFrom(
     const chunk = Buffer.allocUnsafe(Math.min(size, until - offset));
     const { bytesRead } = await handle.read(chunk, 0, chunk.length, offset);
     const end = bytesRead === 0 ? 0 : chunk.lastIndexOf(LF, bytesRead - 1) + 1;
-    if (end === 0 && bytesRead < chunk.length) return;
+    if (end === 0 && (bytesRead < chunk.length || offset + bytesRead >= until)) return;
     if (end === 0) {
       size *= 2; // a longer line
       continue;

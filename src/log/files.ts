@@ -4,7 +4,7 @@
  *
  * A closed segment never changes again. Names and order are decided here, and nowhere else.
  */
-import { readdirSync, renameSync, statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { basename, dirname, extname, join } from 'node:path';
 import { messageOf, SwarmError } from '../base/errors.ts';
 
@@ -61,16 +61,14 @@ export function nextClosedPath(path: string): string {
 }
 
 /**
- * Puts the tree back beside the growing segment that a rotation took from it and died before it took the segment.
- * `isOurs` says of a folder whether the tree is the growing segment's. Called under the tree's lock.
+ * Returns the folder of a tree without a file that a rotation of the log at `path` took for the next closed segment, and
+ * died before it took the segment; `undefined` if none stands there. Whose tree it is its checkpoint says.
  */
-export async function returnTree(path: string, isOurs: (folder: string) => Promise<boolean>): Promise<void> {
-  const home = treeFolderOf(path);
-  if (isThere(home) || !isThere(path)) return;
+export function takenTree(path: string): string | undefined {
+  if (isThere(treeFolderOf(path)) || !isThere(path)) return undefined;
   const lastClosed = numbered(path, extname(path)).at(-1)?.number ?? 0;
   const taken = numbered(path, treeExtension).at(-1);
-  if (taken === undefined || taken.number <= lastClosed || !(await isOurs(taken.file))) return;
-  renameSync(taken.file, home);
+  return taken !== undefined && taken.number > lastClosed ? taken.file : undefined;
 }
 
 /** Reports whether anything stands at `path`; throws the system's own errors where it does not say, as a failing disk. */

@@ -37,6 +37,7 @@ export async function sealFile(
   const { sealed, remembered } = last;
   const tlog = new Tlog(treeFolderOf(file));
   if (tree.size === 0) await continueFrom(last, tree, tlog);
+  else if (!tree.isStillThere()) throw sealRefused(file, 'lines that we read are not in it any more');
   const tiles = new NewTiles(tlog, sealed?.size ?? 0);
   await tree.grow(own, {
     onLeaf(grown) {
@@ -88,6 +89,8 @@ class NewTiles {
   readonly #tlog: Tlog;
   /** The size up to which the tiles should be there. */
   readonly #from: number;
+  /** Tiles that were sealed and are missing or others: not to be touched before the lines are known to be the sealed ones. */
+  readonly #damaged: StoredTile[] = [];
   /** The last tile of each level, as long as it is partial. */
   readonly #partial = new Map<number, StoredTile>();
 
@@ -103,8 +106,9 @@ class NewTiles {
     await this.#write(taken.filter(({ tile }) => tile.width === tileWidth));
   }
 
-  /** Writes what is left for a tree of `size`. */
+  /** Writes what is left for a tree of `size`: what was sealed before was found to be of these lines. */
   async end(size: number): Promise<void> {
+    if (this.#damaged.length > 0) await this.#tlog.writeTiles(this.#damaged);
     const isLast = ({ level, index, width }: Tile): boolean =>
       index * tileWidth + width === hashesAtLevel(level, size);
     await this.#write([...this.#partial.values()].filter(({ tile }) => isLast(tile)));
@@ -112,13 +116,18 @@ class NewTiles {
 
   async #write(tiles: readonly StoredTile[]): Promise<void> {
     const missing: StoredTile[] = [];
-    for (const stored of tiles) if (!(await this.#isThere(stored))) missing.push(stored);
+    for (const stored of tiles) {
+      if (!this.#isSealed(stored)) missing.push(stored);
+      else if (!(await this.#isThere(stored))) this.#damaged.push(stored);
+    }
     if (missing.length > 0) await this.#tlog.writeTiles(missing);
   }
 
+  #isSealed({ tile: { level, index, width } }: StoredTile): boolean {
+    return index * tileWidth + width <= hashesAtLevel(level, this.#from);
+  }
+
   async #isThere({ tile, bytes }: StoredTile): Promise<boolean> {
-    const { level, index, width } = tile;
-    if (index * tileWidth + width > hashesAtLevel(level, this.#from)) return false;
     const there = await this.#tlog.readTile(tile).catch(() => undefined);
     return there?.equals(bytes) === true;
   }

@@ -2,20 +2,19 @@
  * Seals a log, all its files, as often as asked (docs/format.md, section 8).
  *
  * A seal holds the lock of the tree from beginning to end, so that of many sealers one is at work and no segment is
- * closed meanwhile; writers do not wait for it. It costs what is new: the tree of the growing segment is kept from
+ * closed meanwhile; a writer waits for it only to close one. It costs what is new: the tree of the growing segment is kept from
  * seal to seal, and a closed one is looked at once.
  */
 import { closeSync, openSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { makeFolderDurably } from '../base/durable.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
-import { parseCheckpoint } from '../merkle/checkpoint.ts';
-import { parseNote } from '../merkle/note.ts';
 import { leafOfLine } from '../record/entry.ts';
 import { FileTree, type OwnLines } from './file-tree.ts';
-import { isThere, logFiles, returnTree, treeFolderOf } from './files.ts';
-import { isOf, lastSealOf, type SealOptions } from './last-seal.ts';
+import { closedSegments, isThere, logFiles, treeFolderOf } from './files.ts';
+import { lastSealOf, type SealOptions } from './last-seal.ts';
 import { LogLock } from './lock.ts';
+import { returnTree } from './returned-tree.ts';
 import { lastLeafOf, type Seal, sealFile } from './seal-file.ts';
 import { lastLineOf } from './segment.ts';
 import { Tlog } from './tlog.ts';
@@ -37,8 +36,8 @@ export class Sealer {
   #lock: LogLock | undefined;
   /** The tree of the segment that grows, or did when it was sealed last. */
   #kept: FileTree | undefined;
-  /** Closed segments that are sealed whole. */
-  readonly #complete = new Set<bigint>();
+  /** Closed segments that are sealed whole: their names are not used again. */
+  readonly #complete = new Set<string>();
 
   constructor(path: string, options: SealOptions) {
     this.#path = path;
@@ -67,11 +66,14 @@ export class Sealer {
   async seal(own: Map<bigint, OwnLines[]> = new Map()): Promise<Seal[]> {
     return await this.#holding(async () => {
       const seals: Seal[] = [];
-      for (const file of logFiles(this.#path)) {
-        const inode = statSync(file, { bigint: true }).ino;
-        const seal = this.#complete.has(inode) ? undefined : await this.#sealFile(file, inode, own);
+      const files = isThere(this.#path) ? logFiles(this.#path) : closedSegments(this.#path);
+      for (const file of files) {
+        if (this.#complete.has(file)) continue;
+        const seal = await this.#sealFile(file, statSync(file, { bigint: true }).ino, own);
         if (seal !== undefined) seals.push(seal);
       }
+      const growing = statSync(this.#path, { bigint: true, throwIfNoEntry: false })?.ino;
+      for (const inode of own.keys()) if (inode !== growing) own.delete(inode);
       return seals;
     });
   }
@@ -86,7 +88,7 @@ export class Sealer {
     const isGrowing = file === this.#path;
     if (this.#kept?.inode !== inode) {
       if (!isGrowing && (await this.#isSealedWhole(file))) {
-        this.#complete.add(inode);
+        this.#complete.add(file);
         return undefined;
       }
       await this.#forget();
@@ -96,10 +98,7 @@ export class Sealer {
       { path: this.#path, file, tree: this.#kept, own: own.get(inode) ?? [] },
       this.#options,
     );
-    if (!isGrowing) {
-      this.#complete.add(inode);
-      own.delete(inode);
-    }
+    if (!isGrowing) this.#complete.add(file);
     return seal;
   }
 
@@ -127,7 +126,7 @@ export class Sealer {
         this.#lock = LogLock.open(treeFolderOf(this.#path));
       }
       return await this.#lock.hold(async () => {
-        await returnTree(this.#path, (folder) => this.#isOfGrowing(folder));
+        await returnTree(this.#path);
         return await act();
       });
     } catch (cause) {
@@ -137,16 +136,6 @@ export class Sealer {
         cause,
       });
     }
-  }
-
-  async #isOfGrowing(folder: string): Promise<boolean> {
-    const text = await new Tlog(folder).readCheckpoint();
-    if (text === undefined) return true; // tiles that nobody signed are overwritten, whose they may be
-    const note = parseNote(text);
-    const parsed = note.ok ? parseCheckpoint(note.note.text) : note;
-    await using tree = await FileTree.open(this.#path);
-    const firstLeaf = await tree.firstLeaf();
-    return parsed.ok && firstLeaf !== undefined && isOf(parsed.checkpoint, firstLeaf);
   }
 
   async #forget(): Promise<void> {

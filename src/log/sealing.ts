@@ -84,6 +84,13 @@ export class Sealing {
     return sealed;
   }
 
+  /** Seals nothing more: what was written may not be on disk. */
+  giveUp(): void {
+    this.#refused = true;
+    this.#unsealed = 0;
+    clearTimeout(this.#timer);
+  }
+
   /** Seals the rest, and ends. Never throws: a seal that fails is told. */
   async close(): Promise<void> {
     await this.#turn;
@@ -101,6 +108,7 @@ export class Sealing {
   }
 
   async #seal(): Promise<void> {
+    if (this.#refused) return;
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#isDue = false;
@@ -125,7 +133,7 @@ export class Sealing {
   #tell(cause: unknown): void {
     const error =
       cause instanceof SwarmError ? cause : new SwarmError('SEAL_FAILED', messageOf(cause), { cause });
-    this.#refused = error.code !== 'SEAL_FAILED';
+    this.#refused ||= error.code === 'SEAL_REFUSED' || error.code === 'SEAL_STATE';
     if (this.#refused) this.#unsealed = 0;
     sealFailed.publish({ log: this.#path, error });
   }

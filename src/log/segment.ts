@@ -143,7 +143,7 @@ export function lineBefore(
   for (let span = 16 * 1024; ; span *= 8) {
     const from = Math.max(0, end - span);
     const bytes = Buffer.allocUnsafe(end - from);
-    readSync(fd, bytes, 0, bytes.length, from);
+    if (readSync(fd, bytes, 0, bytes.length, from) < bytes.length) return undefined; // it became shorter
     const lf = bytes.lastIndexOf(LF);
     if (lf !== -1 || from === 0) return { bytes: bytes.subarray(lf + 1), start: from + lf + 1 };
   }

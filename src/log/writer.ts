@@ -21,6 +21,7 @@ import type { SignedRecord } from '../record/signed.ts';
 import type { OwnLines } from './file-tree.ts';
 import { treeFolderOf } from './files.ts';
 import { LogLock } from './lock.ts';
+import { returnTree } from './returned-tree.ts';
 import { Sealing, type SealingOptions } from './sealing.ts';
 import { ActiveSegment } from './segment.ts';
 import { type Author, beginSession, type Chain, composeFlush, type Flush } from './session.ts';
@@ -65,9 +66,10 @@ export async function openLog(path: string, options: LogOptions): Promise<LogWri
     );
   }
   const sealing = options.seal && (await Sealing.start(path, options.seal));
-  const lock = LogLock.open(path);
+  let lock: LogLock | undefined;
   let segment: ActiveSegment | undefined;
   try {
+    lock = LogLock.open(path);
     segment = ActiveSegment.open(path);
     const prev = await lock.hold(() => {
       if (segment?.isCurrent() !== true) {
@@ -82,7 +84,7 @@ export async function openLog(path: string, options: LogOptions): Promise<LogWri
     );
   } catch (cause) {
     segment?.close();
-    lock.close();
+    lock?.close();
     await sealing?.close();
     if (cause instanceof SwarmError) throw cause;
     throw new SwarmError('LOG_OPEN', `cannot open the log ${path}: ${messageOf(cause)}`, { cause });
@@ -187,6 +189,7 @@ export class LogWriter implements AsyncDisposable {
           { cause },
         );
         for (const waiting of [...batch, ...this.#waiting.splice(0)]) waiting.reject(this.#failure);
+        this.#parts.sealing?.giveUp(); // of what may not be on disk nothing is sealed
       }
     }
     this.#drained = undefined;
@@ -225,16 +228,21 @@ export class LogWriter implements AsyncDisposable {
     return size > 0 && size + bytes > this.#parts.rotateBytes;
   }
 
-  /** Closes the segment for a flush of `bytes`, unless somebody did. No seal of it is at work meanwhile. */
+  /**
+   * Closes the segment for a flush of `bytes`, unless somebody did, or died at its end: what that left must be named in
+   * the same file. No seal is at work meanwhile.
+   */
   async #rotate(bytes: number): Promise<void> {
     const { segment, lock } = this.#parts;
     const treeLock = LogLock.open(treeFolderOf(this.path));
     try {
-      await treeLock.hold(() =>
-        lock.hold(() => {
-          if (segment.isCurrent() && this.#isFull(bytes)) segment.rotate().close();
-        }),
-      );
+      await treeLock.hold(async () => {
+        await returnTree(this.path);
+        await lock.hold(() => {
+          const isWhole = segment.isCurrent() && segment.brokenTail().length === 0;
+          if (isWhole && this.#isFull(bytes)) segment.rotate().close();
+        });
+      });
     } finally {
       treeLock.close();
     }

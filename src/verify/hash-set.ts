@@ -72,27 +72,23 @@ export class HashSet {
     return set;
   }
 
-  /** Multiplies four words of the hash with the secret's, three times over: 48 bits. */
+  /** Mixes the four words of the hash with the secret's, three times over: 48 bits. */
   #mix(bytes: Buffer, at: number): void {
-    const a = bytes.readUInt32LE(at);
-    const b = bytes.readUInt32LE(at + 4);
-    const c = bytes.readUInt32LE(at + 8);
-    const d = bytes.readUInt32LE(at + 12);
-    this.#low = this.#sum(a, b, c, d, 0) || 1; // 0 marks a free place
-    const more = this.#sum(a, b, c, d, 5);
-    this.#table = more >>> 24;
-    this.#high = this.#sum(a, b, c, d, 10) >>> 24;
+    this.#low = this.#mixed(bytes, at, 0) || 1; // 0 marks a free place
+    this.#table = this.#mixed(bytes, at, 5) >>> 24;
+    this.#high = this.#mixed(bytes, at, 10) >>> 24;
   }
 
-  #sum(a: number, b: number, c: number, d: number, from: number): number {
-    const secret = this.#secret;
-    const sum =
-      Math.imul(a, secret[from] as number) +
-      Math.imul(b, secret[from + 1] as number) +
-      Math.imul(c, secret[from + 2] as number) +
-      Math.imul(d, secret[from + 3] as number);
-    const folded = Math.imul((sum | 0) ^ (sum >>> 15), secret[from + 4] as number);
-    return (folded ^ (folded >>> 13)) >>> 0;
+  /** Each word goes through a multiplication, and its bits into all others, before the next comes: no sum of differences. */
+  #mixed(bytes: Buffer, at: number, from: number): number {
+    let mixed = this.#secret[from] as number;
+    for (let word = 0; word < 4; word += 1) {
+      mixed = Math.imul(mixed ^ bytes.readInt32LE(at + 4 * word), this.#secret[from + 1 + word] as number);
+      mixed ^= mixed >>> 15;
+      mixed = Math.imul(mixed, 0x2c1b3c6d);
+      mixed ^= mixed >>> 13;
+    }
+    return mixed >>> 0;
   }
 
   #put(): void {

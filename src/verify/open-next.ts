@@ -15,9 +15,10 @@ export interface OpenFile {
 
 /**
  * Opens the oldest file of the log at `path` that is not yet done. Files are told apart by inode, since the growing one
- * changes its name when it is closed; and it counts only if no other was closed before we had it open. Throws `LOG_OPEN`.
+ * changes its name when it is closed; and it counts only if no other was closed before we had it open. Returns `undefined` where none
+ * is left; throws `LOG_OPEN`.
  */
-export function openNext(path: string, done: ReadonlySet<bigint>): OpenFile {
+export function openNext(path: string, done: ReadonlySet<bigint>): OpenFile | undefined {
   for (;;) {
     for (const file of logFiles(path)) {
       const opened = openToRead(file);
@@ -31,7 +32,9 @@ export function openNext(path: string, done: ReadonlySet<bigint>): OpenFile {
       }
       closeSync(opened.fd);
     }
-    // All that was there is done, but for the growing one, which was closed before it was opened: once more.
+    const growing = statSync(path, { bigint: true, throwIfNoEntry: false })?.ino;
+    if (growing === undefined || done.has(growing)) return undefined; // moved away meanwhile: there is no more
+    // The growing one was closed before it was opened: once more.
   }
 }
 

@@ -36,7 +36,7 @@ export function examineRange({ fd, start, end, fileEnd }: Range, options: Examin
   while (first + at < end) {
     let lf = bytes.indexOf(LF, at);
     if (lf === -1) {
-      const rest = restOfLine(fd, first + bytes.length, fileEnd);
+      const rest = restOfLine(fd, { lineStart: first + at, from: first + bytes.length }, fileEnd);
       if (rest === undefined) {
         openAt = first + at;
         break;
@@ -60,10 +60,14 @@ export function examineRange({ fd, start, end, fileEnd }: Range, options: Examin
 }
 
 /** Returns what follows `from` up to and with the next LF, or `undefined` if none comes before `fileEnd`. */
-function restOfLine(fd: number, from: number, fileEnd: number): Buffer | 'too long' | undefined {
+function restOfLine(
+  fd: number,
+  { lineStart, from }: { readonly lineStart: number; readonly from: number },
+  fileEnd: number,
+): Buffer | 'too long' | undefined {
   const chunks: Buffer[] = [];
   for (let at = from; at < fileEnd; ) {
-    if (at - from > lineBytes) return 'too long';
+    if (at - lineStart > lineBytes) return 'too long';
     const chunk = readBytes(fd, at, Math.min(fileEnd, at + chunkBytes));
     const lf = chunk.indexOf(LF);
     if (lf !== -1) return Buffer.concat([...chunks, chunk.subarray(0, lf + 1)]);

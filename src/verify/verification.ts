@@ -121,6 +121,7 @@ export class Verification implements AsyncDisposable {
     let before: FileAtHand | undefined;
     for (let ordinal = 0, isLast = false; !isLast; ordinal += 1) {
       const opened = openNext(this.#path, done);
+      if (opened === undefined) return;
       isLast = opened.isLast;
       done.add(opened.inode);
       try {
