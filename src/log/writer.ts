@@ -73,8 +73,9 @@ export async function openLog(path: string, options: LogOptions): Promise<LogWri
     segment = ActiveSegment.open(path);
     const prev = await lock.hold(() => {
       if (segment?.isCurrent() !== true) {
+        const now = ActiveSegment.open(path);
         segment?.close();
-        segment = ActiveSegment.open(path);
+        segment = now;
       }
       return segment.lastLeaf();
     });
@@ -253,8 +254,9 @@ export class LogWriter implements AsyncDisposable {
     const parts = this.#parts;
     let flush = expected;
     if (!parts.segment.isCurrent()) {
+      const now = ActiveSegment.open(this.path); // first, for what is closed is not closed again
       parts.segment.close();
-      parts.segment = ActiveSegment.open(this.path);
+      parts.segment = now;
       this.#chain = beginSession(parts.segment.lastLeaf()); // a session lives in one file
       flush = composeFlush(drafts, this.#chain, parts.author);
     }
