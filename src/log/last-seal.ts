@@ -12,7 +12,7 @@ import { type Checkpoint, openCheckpoint } from '../merkle/checkpoint.ts';
 import type { TreeHead } from '../merkle/prove.ts';
 import { treeFolderOf } from './files.ts';
 import { readSealState, sealStatePath } from './seal-state.ts';
-import { Tlog, treeId } from './tlog.ts';
+import { Tlog, treeId, treeIdOf } from './tlog.ts';
 
 export interface SealOptions {
   /** Signs checkpoints: not the key that signs records, but the one derived from it for this. */
@@ -80,7 +80,7 @@ export function checkpointKeys({ agents }: Keyring): PublicKey[] {
 
 /** Reports whether `checkpoint` is of the tree whose first leaf is `firstLeaf`. */
 export function isOf({ origin }: Checkpoint, firstLeaf: Sha256Hex): boolean {
-  return origin.endsWith(`/${treeId(firstLeaf)}`);
+  return treeIdOf(origin) === treeId(firstLeaf);
 }
 
 /** Returns the refusal to seal `file`. */

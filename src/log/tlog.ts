@@ -26,6 +26,11 @@ export function treeId(firstLeaf: Sha256Hex): string {
   return firstLeaf.slice(0, 32);
 }
 
+/** Returns the tree that `origin` names. */
+export function treeIdOf(origin: string): string {
+  return origin.slice(origin.lastIndexOf('/') + 1);
+}
+
 export class Tlog {
   readonly folder: string;
 

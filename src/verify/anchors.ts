@@ -7,6 +7,7 @@
 import type { PublicKey } from '../identity/key.ts';
 import type { Keyring } from '../identity/keyring.ts';
 import { checkpointKeys } from '../log/last-seal.ts';
+import { treeIdOf } from '../log/tlog.ts';
 import { type Checkpoint, openCheckpoint, parseCheckpoint } from '../merkle/checkpoint.ts';
 import { parseNote } from '../merkle/note.ts';
 import type { Finding, FindingCode } from './finding.ts';
@@ -103,7 +104,7 @@ export class Anchors {
   }
 
   #add(head: Head): void {
-    const id = treeIdOf(head.checkpoint);
+    const id = treeIdOf(head.checkpoint.origin);
     const heads = this.#byTree.get(id);
     if (heads === undefined) this.#byTree.set(id, [head]);
     else heads.push(head);
@@ -113,8 +114,4 @@ export class Anchors {
 /** Returns the position of a file as a whole. */
 export function wholeOf(file: string): Finding['at'] {
   return { file, line: 0, offset: 0 };
-}
-
-function treeIdOf({ origin }: Checkpoint): string {
-  return origin.slice(origin.lastIndexOf('/') + 1);
 }

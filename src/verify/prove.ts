@@ -6,13 +6,14 @@
  * the line is genuine and in the log that the checkpoint is of, at that place.
  */
 import { open } from 'node:fs/promises';
-import { type Sha256Hex, zeroHash } from '../base/encoding.ts';
+import type { Sha256Hex } from '../base/encoding.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
-import type { Keyring } from '../identity/keyring.ts';
+import type { PublicKey } from '../identity/key.ts';
+import type { Keyring, Revocation } from '../identity/keyring.ts';
 import { linesFrom } from '../log/file-tree.ts';
 import { logFiles, treeFolderOf } from '../log/files.ts';
 import { checkpointKeys, isOf } from '../log/last-seal.ts';
-import { Tlog } from '../log/tlog.ts';
+import { Tlog, treeIdOf } from '../log/tlog.ts';
 import { type Checkpoint, openCheckpoint, parseCheckpoint } from '../merkle/checkpoint.ts';
 import { parseNote } from '../merkle/note.ts';
 import { parseProof, printProof } from '../merkle/proof.ts';
@@ -135,6 +136,12 @@ function failed(where: string, what: string, cause?: unknown): SwarmError {
   });
 }
 
+interface Place {
+  readonly leaf: Sha256Hex;
+  readonly index: number;
+  readonly checkpoint: Checkpoint;
+}
+
 /** What a proof proves. */
 export interface ProofReport {
   /** What is wrong; nothing if the record is proved. */
@@ -158,7 +165,7 @@ export function checkRecordProof(text: string | Uint8Array, keyring: Keyring): P
     return refused({ code, detail: opened.detail });
   }
   const { checkpoint } = opened;
-  const faults: Fault[] = [];
+  const faults = checkpointFaults(opened.signers, checkpoint, keyring);
   const leaf = leafOfLine(extra);
   if (!checkInclusion(path, Buffer.from(leaf, 'hex'), index, checkpoint)) {
     const detail = `the record is not number ${index} of the ${checkpoint.size} that the checkpoint is of`;
@@ -178,20 +185,36 @@ function refused(fault: Fault): ProofReport {
   return { faults: [fault], record: undefined, checkpoint: undefined, index: undefined };
 }
 
-function trustFaults(
-  record: SignedRecord,
-  { leaf, index, checkpoint }: { leaf: Sha256Hex; index: number; checkpoint: Checkpoint },
-  keyring: Keyring,
-): Fault[] {
-  const { signer } = record.header;
-  const id = checkpoint.origin.slice(checkpoint.origin.lastIndexOf('/') + 1);
+/** What the keyring has against the record, in its place; where revocation leaves that open, against it. */
+function trustFaults(record: SignedRecord, { leaf, index, checkpoint }: Place, keyring: Keyring): Fault[] {
   const trust = new Trust(keyring);
-  trust.advance({ leaf, index, firstLeaf: (id + zeroHash.slice(id.length)) as Sha256Hex });
-  const faults = [...trust.faultsOfSigner(signer), ...trust.faultsOfRecord(spokenIn(record))];
-  const revoked = keyring.find(signer)?.key.revoked;
-  if (revoked !== undefined && 'leaf' in revoked && revoked.leaf !== leaf) {
-    const detail = `key ${signer} was revoked from record ${revoked.leaf} on, and the proof does not show which came first`;
+  const faults = [...trust.faultsOfSigner(record.header.signer), ...trust.faultsOfRecord(spokenIn(record))];
+  const { kind, signer } = record.header;
+  const heard = kind === 'BUS.DELIVER' ? record.received?.header.signer : undefined;
+  for (const key of new Set([signer, heard ?? signer])) {
+    const revoked = keyring.find(key)?.key.revoked;
+    if (revoked === undefined || countsStill(revoked, index, checkpoint)) continue;
+    const isFrom = 'leaf' in revoked && revoked.leaf === leaf;
+    const detail = isFrom
+      ? `key ${key} was revoked from this record on`
+      : `key ${key} was revoked, and the proof does not show that this was said before`;
     faults.push({ code: 'revoked-key', detail });
   }
   return faults;
+}
+
+/** Reports whether record `index` of the tree stands before the place from which on a key is revoked. */
+function countsStill(revoked: Revocation, index: number, { origin }: Checkpoint): boolean {
+  return 'size' in revoked && treeIdOf(revoked.log) === treeIdOf(origin) && index < revoked.size;
+}
+
+/** What there is against a checkpoint all of whose known signers are revoked before its last record. */
+function checkpointFaults(signers: readonly PublicKey[], checkpoint: Checkpoint, keyring: Keyring): Fault[] {
+  const isRevoked = (signer: PublicKey): boolean => {
+    const key = keyring.agents.flatMap(({ keys }) => keys).find((each) => each.checkpoint === signer);
+    return key?.revoked !== undefined && !countsStill(key.revoked, checkpoint.size - 1, checkpoint);
+  };
+  if (!signers.every(isRevoked)) return [];
+  const detail = 'its key was revoked, and nothing shows that it was signed before';
+  return [{ code: 'checkpoint-revoked-key', detail }];
 }
