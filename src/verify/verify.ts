@@ -14,6 +14,8 @@ import { closedSegments, fileOfInode, logFiles, treeFolderOf } from '../log/file
 import { whileUnlocked } from '../log/lock.ts';
 import type { Position } from '../log/reader.ts';
 import { Tlog } from '../log/tlog.ts';
+import { parseCheckpoint } from '../merkle/checkpoint.ts';
+import { parseNote } from '../merkle/note.ts';
 import type { TileTree } from '../merkle/tile-tree.ts';
 import { type Anchor, Anchors, Openers, wholeOf } from './anchors.ts';
 import { Examiners } from './examiners.ts';
@@ -21,7 +23,7 @@ import type { Counts, Finding, FindingCode } from './finding.ts';
 import { HashSet } from './hash-set.ts';
 import { emptyTally, type FileAtHand, History, type ToFind } from './history.ts';
 import { type KnownFile, knownLeaves, knownOf, treeOf } from './resume.ts';
-import { type Fork, SealedFile } from './sealed-file.ts';
+import { type Fork, SealedFile, type SealReport } from './sealed-file.ts';
 import { Sessions } from './sessions.ts';
 import { readState, type VerifyState, writeState } from './state.ts';
 import { Trust } from './trust.ts';
@@ -230,6 +232,11 @@ class Verification {
         closeSync(opened.fd);
       }
     }
+    const locate = (): string => treeFolderOf(this.#path);
+    if (existsSync(this.#path)) return;
+    const beside = await checkpointAt(locate);
+    // A segment that is closed just now takes its tree along before it goes.
+    if (!existsSync(this.#path)) this.#findWithoutLines(history, locate, done.size, beside);
   }
 
   async #readFile(
@@ -238,7 +245,7 @@ class Verification {
     { file, fd, inode, ordinal, before, known }: FileToRead,
   ): Promise<FileAtHand> {
     const locate = (): string => treeFolderOf(fileOfInode(this.#path, inode) ?? file);
-    const beside = await new Tlog(locate()).readCheckpoint(); // before the lines: they are at least as many
+    const beside = await checkpointAt(locate); // before the lines: they are at least as many
     const isGrowing = file === this.#path;
     const atHand: FileAtHand = {
       file,
@@ -293,6 +300,7 @@ class Verification {
         break;
       }
     }
+    if (atHand.sealed === undefined) this.#findWithoutLines(history, locate, ordinal, beside);
     this.#closeFile(history, atHand, { bytes: from, lines: line - 1 }, known);
     return atHand;
   }
@@ -310,15 +318,36 @@ class Verification {
     const root = sealed.tree.root().toString('hex') as Sha256Hex;
     const base = this.#base;
     this.#base += size;
-    const { findings, forks, matched, ignored, anchoredTo, sealedTo } = sealed.report(this.#trust);
-    for (const finding of findings) history.find(finding);
-    this.#forks.push(...forks);
-    this.#matched += matched;
-    this.#anchors.ignored += ignored;
+    const { anchoredTo, sealedTo } = this.#takeReport(history, sealed);
     if (anchoredTo > 0) this.#anchoredTo = base + anchoredTo;
     if (sealedTo > 0) this.#sealedTo = base + sealedTo;
     this.#trees.push({ file, size, root, sealed: sealedTo });
     this.#files.push({ firstLeaf, lastLeaf, bytes, lines, size, root });
+  }
+
+  #takeReport(history: History, sealed: SealedFile): SealReport {
+    const report = sealed.report(this.#trust);
+    for (const finding of report.findings) history.find(finding);
+    this.#forks.push(...report.forks);
+    this.#matched += report.matched;
+    this.#anchors.ignored += report.ignored;
+    return report;
+  }
+
+  /** Holds checkpoints against a file without lines, or one that is gone, whose tree still stands there. */
+  #findWithoutLines(
+    history: History,
+    locate: () => string,
+    ordinal: number,
+    beside: string | undefined,
+  ): void {
+    if (beside === undefined) return;
+    const note = parseNote(beside);
+    const parsed = note.ok ? parseCheckpoint(note.note.text) : note;
+    const id = parsed.ok ? parsed.checkpoint.origin.slice(-32) : '';
+    const firstLeaf = (id + zeroHash.slice(id.length)) as Sha256Hex; // what names the tree is its beginning
+    const file = { locate, ordinal, firstLeaf, beside };
+    this.#takeReport(history, new SealedFile(file, this.#openers, this.#anchors));
   }
 
   readonly #toFind: (ToFind & { readonly known: KnownFile | undefined })[] = [];
@@ -441,6 +470,15 @@ function openNext(path: string, done: ReadonlySet<bigint>): OpenFile {
       closeSync(opened.fd);
     }
     // All that was there is done, but for the growing one, which was closed before it was opened: once more.
+  }
+}
+
+/** Returns the checkpoint in the folder that `locate` returns, which moves when the segment is closed. */
+async function checkpointAt(locate: () => string): Promise<string | undefined> {
+  for (;;) {
+    const folder = locate();
+    const text = await new Tlog(folder).readCheckpoint();
+    if (locate() === folder) return text; // else it may be that of the segment which came after
   }
 }
 
