@@ -253,6 +253,12 @@ describe('a sealed log, against the keyring of its agents', () => {
     await other.append(4, planner, 'said elsewhere');
     return other.lines;
   }
+  async function anotherLogsCheckpoint(): Promise<string> {
+    const other = new SealedLog();
+    await other.append(3, planner);
+    await other.seal();
+    return other.checkpoint;
+  }
   const signedAs = (log: SealedLog, key: SigningKey): string => {
     const note = parseNote(log.checkpoint);
     const parsed = note.ok ? parseCheckpoint(note.note.text) : note;
@@ -545,10 +551,7 @@ describe('a sealed log, against the keyring of its agents', () => {
     },
     'the checkpoint replaced by that of another log': {
       act: async (log) => {
-        const other = new SealedLog();
-        await other.append(3, planner);
-        await other.seal();
-        log.checkpoint = other.checkpoint;
+        log.checkpoint = await anotherLogsCheckpoint();
       },
       finds: [[0, 'checkpoint-invalid']],
       verdict: 'INVALID',
@@ -675,8 +678,7 @@ describe('a sealed log, against the keyring of its agents', () => {
     },
     'a checkpoint of another log kept elsewhere: ignored': {
       anchors: async () => {
-        const other = await SealedLog.copy();
-        return [{ text: other.newest, source: 'elsewhere' }];
+        return [{ text: await anotherLogsCheckpoint(), source: 'elsewhere' }];
       },
       verdict: 'CONSISTENT',
       completeTo: 16,
@@ -684,8 +686,7 @@ describe('a sealed log, against the keyring of its agents', () => {
     },
     'a checkpoint of another log kept elsewhere, and demanded': {
       anchors: async () => {
-        const other = await SealedLog.copy();
-        return [{ text: other.newest, source: 'elsewhere', required: true }];
+        return [{ text: await anotherLogsCheckpoint(), source: 'elsewhere', required: true }];
       },
       finds: [[0, 'log-missing']],
       verdict: 'INVALID',
