@@ -8,6 +8,7 @@
 import { open } from 'node:fs/promises';
 import { type Sha256Hex, zeroHash } from '../base/encoding.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
+import type { PublicKey } from '../identity/key.ts';
 import type { Keyring } from '../identity/keyring.ts';
 import { linesFrom } from '../log/file-tree.ts';
 import { logFiles, treeFolderOf } from '../log/files.ts';
@@ -159,6 +160,10 @@ export function checkRecordProof(text: string | Uint8Array, keyring: Keyring): P
   }
   const { checkpoint } = opened;
   const faults: Fault[] = [];
+  if (isRevoked(opened.signers, checkpoint, keyring)) {
+    const detail = 'its key was revoked before its last record, or the proof does not show which came first';
+    faults.push({ code: 'checkpoint-revoked-key', detail });
+  }
   const leaf = leafOfLine(extra);
   if (!checkInclusion(path, Buffer.from(leaf, 'hex'), index, checkpoint)) {
     const detail = `the record is not number ${index} of the ${checkpoint.size} that the checkpoint is of`;
@@ -176,6 +181,17 @@ export function checkRecordProof(text: string | Uint8Array, keyring: Keyring): P
 
 function refused(fault: Fault): ProofReport {
   return { faults: [fault], record: undefined, checkpoint: undefined, index: undefined };
+}
+
+/** Reports whether all of `signers`, checkpoint keys, are revoked from a place on that may be before the checkpoint's end. */
+function isRevoked(signers: readonly PublicKey[], { origin, size }: Checkpoint, keyring: Keyring): boolean {
+  const id = origin.slice(origin.lastIndexOf('/') + 1);
+  const keys = keyring.agents.flatMap((agent) => agent.keys);
+  return signers.every((signer) => {
+    const revoked = keys.find(({ checkpoint }) => checkpoint === signer)?.revoked;
+    if (revoked === undefined) return false;
+    return 'leaf' in revoked || (revoked.log.endsWith(`/${id}`) && revoked.size < size);
+  });
 }
 
 function trustFaults(
