@@ -176,7 +176,7 @@ class Verification {
         reason: 'what was said before a key was revoked is not remembered',
       };
     }
-    const found = await knownOf(files, state);
+    const found = await knownOf(this.#path, files, state);
     if ('reason' in found) return { known: [], state: undefined, reason: found.reason };
     return { known: found.known, state };
   }
@@ -252,7 +252,7 @@ class Verification {
       ordinal,
       sealed: undefined,
       firstLeaf: undefined,
-      continues: before?.lastLeaf,
+      continues: before?.lastLeaf ?? known?.continues,
       leaves: new HashSet(),
       lastLeaf: known?.lastLeaf ?? before?.lastLeaf ?? zeroHash,
       lines: known?.size ?? 0,
