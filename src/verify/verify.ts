@@ -13,9 +13,10 @@ import { type Keyring, printKeyring } from '../identity/keyring.ts';
 import { closedSegments, fileOfInode, logFiles, treeFolderOf } from '../log/files.ts';
 import { whileUnlocked } from '../log/lock.ts';
 import type { Position } from '../log/reader.ts';
-import { Tlog } from '../log/tlog.ts';
+import { Tlog, treeId } from '../log/tlog.ts';
 import { parseCheckpoint } from '../merkle/checkpoint.ts';
 import { parseNote } from '../merkle/note.ts';
+import { treeRoot } from '../merkle/prove.ts';
 import type { TileTree } from '../merkle/tile-tree.ts';
 import { type Anchor, Anchors, Openers, wholeOf } from './anchors.ts';
 import { Examiners } from './examiners.ts';
@@ -178,7 +179,22 @@ class Verification {
     }
     const found = await knownOf(this.#path, files, state);
     if ('reason' in found) return { known: [], state: undefined, reason: found.reason };
+    if (!(await this.#tilesLeadToAnchors(found.known))) {
+      const reason = 'its tiles do not lead to a checkpoint that was kept elsewhere';
+      return { known: [], state: undefined, reason }; // only the lines show whether they or the tiles are others
+    }
     return { known: found.known, state };
+  }
+
+  async #tilesLeadToAnchors(known: readonly KnownFile[]): Promise<boolean> {
+    for (const { firstLeaf, size, read } of known) {
+      for (const { checkpoint } of this.#anchors.of(treeId(firstLeaf))) {
+        if (checkpoint.size >= size) continue;
+        const root = await treeRoot(checkpoint.size, read).catch(() => undefined);
+        if (root?.equals(checkpoint.root) !== true) return false;
+      }
+    }
+    return true;
   }
 
   #historyFrom(state: VerifyState | undefined): History {
