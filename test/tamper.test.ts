@@ -617,6 +617,12 @@ describe('a sealed log, against the keyring of its agents', () => {
       verdict: 'CONSISTENT',
       completeTo: 16,
     },
+    'the checkpoint signed by a key that was revoked where it ends, and a line after it: it counts': {
+      act: (log) => log.append(1, listener, 'said later'),
+      keyring: (log) => everybody({ log: log.newest.split('\n')[0] ?? '', size: 16 }),
+      verdict: 'CONSISTENT',
+      completeTo: 16,
+    },
     'a checkpoint kept elsewhere signed by a key that was revoked before its end: ignored': {
       act: (log) => {
         log.checkpoint = signedAs(log, planner);

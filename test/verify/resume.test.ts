@@ -223,6 +223,42 @@ describe('all is read again, and why is told, where', () => {
     expect(report).toMatchObject(whole);
   });
 
+  test.each(['flipped', 'gone'])(
+    'a tile that an older checkpoint from elsewhere needs is %s',
+    async (what) => {
+      const log = new Verified();
+      await writeSealed(log.path, 100, planner);
+      const text = readFileSync(join(treeFolderOf(log.path), 'checkpoint'), 'utf8');
+      await writeSealed(log.path, 200, planner);
+      const anchors = [{ text, source: 'elsewhere' }];
+      expect(await log.verify({ anchors })).toMatchObject({ verdict: 'ANCHORED', completeTo: 100 });
+      const again = await log.verify({ anchors });
+      expect(again).toMatchObject({ verdict: 'ANCHORED', completeTo: 100, resumed: { records: 300 } });
+      const tile = join(treeFolderOf(log.path), 'tile/0/000');
+      const bytes = readFileSync(tile);
+      bytes[5] = (bytes[5] ?? 0) ^ 1;
+      if (what === 'gone') rmSync(tile);
+      else writeFileSync(tile, bytes);
+      const report = await log.verify({ anchors });
+      expect(report.resumed?.reason).toBe('its tiles do not lead to a checkpoint that was kept elsewhere');
+      expect(report).toMatchObject({ verdict: 'INVALID', anchors: { matched: 1 }, forks: [] });
+      expect(report.findings.map(({ code }) => code)).toEqual([
+        what === 'gone' ? 'tile-missing' : 'tile-mismatch',
+      ]);
+    },
+  );
+
+  test('an older checkpoint from elsewhere is of another history', async () => {
+    const log = await Verified.write();
+    const other = new Verified();
+    writeFileSync(other.path, `${linesOf(log.path)[0]}\n`);
+    await other.append(9);
+    await other.seal();
+    const text = readFileSync(join(treeFolderOf(other.path), 'checkpoint'), 'utf8');
+    const report = await log.verify({ anchors: [{ text, source: 'elsewhere' }] });
+    expect(report).toMatchObject({ verdict: 'FORKED', resumed: { records: 0 }, forks: [{ theirs: text }] });
+  });
+
   test('a closed segment grew, or is gone', async () => {
     const log = await Verified.write({ rotateBytes: 60_000 });
     const [first = '', second = ''] = closedSegments(log.path);
