@@ -7,9 +7,10 @@
  */
 import { statSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { parseSha256Hex, type Sha256Hex } from '../base/encoding.ts';
+import { parseSha256Hex, type Sha256Hex, zeroHash } from '../base/encoding.ts';
 import { linesFrom } from '../log/file-tree.ts';
-import { treeFolderOf } from '../log/files.ts';
+import { fileOfInode, treeFolderOf } from '../log/files.ts';
+import { whileUnlocked } from '../log/lock.ts';
 import { lineBefore } from '../log/segment.ts';
 import { Tlog } from '../log/tlog.ts';
 import { parseCheckpoint } from '../merkle/checkpoint.ts';
@@ -20,6 +21,7 @@ import { type ReadTile, readFromTiles } from '../merkle/tile-hashes.ts';
 import { TileTree } from '../merkle/tile-tree.ts';
 import { hashBytes } from '../merkle/tree.ts';
 import { leafOfLine } from '../record/entry.ts';
+import { parseLine } from '../record/line.ts';
 import type { VerifyState } from './state.ts';
 
 /** A file whose first lines were verified before. */
@@ -30,12 +32,15 @@ export interface KnownFile {
   readonly lines: number;
   readonly size: number;
   readonly root: Buffer;
+  /** What its first line says that the segment before it ends with, if it says so. */
+  readonly continues: Sha256Hex | undefined;
   readonly readTile: ReadTile;
   readonly read: ReadHashes;
 }
 
-/** What of `files` was verified before, in their order; or why it must be read again. */
+/** What of `files`, those of the log at `path`, was verified before, in their order; or why it must be read again. */
 export async function knownOf(
+  path: string,
   files: readonly string[],
   state: VerifyState,
 ): Promise<{ readonly known: readonly KnownFile[] } | { readonly reason: string }> {
@@ -44,7 +49,7 @@ export async function knownOf(
     const file = files[index];
     if (file === undefined) return { reason: 'a file that was verified before is gone' };
     const isLast = index === state.files.length - 1;
-    const found = await look(file, remembered, isLast);
+    const found = await look(path, file, remembered, isLast);
     if (typeof found === 'string') return { reason: `${file} ${found}` };
     known.push(found);
   }
@@ -52,6 +57,7 @@ export async function knownOf(
 }
 
 async function look(
+  path: string,
   file: string,
   remembered: VerifyState['files'][number],
   isLast: boolean,
@@ -62,35 +68,57 @@ async function look(
   if (now < bytes) return 'became shorter';
   if (!isLast && now > bytes) return 'was closed when it was verified before, and grew';
   const handle = await open(file, 'r');
+  let inode: bigint;
+  let first: Buffer | undefined;
   try {
-    if (firstLeaf === undefined || (await firstLeafOf(handle)) !== firstLeaf) return 'has another first line';
+    inode = (await handle.stat({ bigint: true })).ino;
+    first = await firstLineOf(handle);
+    if (first === undefined || firstLeaf === undefined || leafOfLine(first) !== firstLeaf)
+      return 'has another first line';
     if (lastLeaf === undefined || leafBefore(handle.fd, bytes) !== lastLeaf) {
       return 'has another line where it ended when it was verified before';
     }
   } finally {
     await handle.close();
   }
-  const tlog = new Tlog(treeFolderOf(file));
-  const note = parseNote((await tlog.readCheckpoint()) ?? '');
+  const locate = (): string => treeFolderOf(fileOfInode(path, inode) ?? file);
+  const note = parseNote((await new Tlog(locate()).readCheckpoint()) ?? '');
   const parsed = note.ok ? parseCheckpoint(note.note.text) : note;
   const sealed = parsed.ok ? parsed.checkpoint.size : 0;
   if (sealed < size) return 'is not sealed as far as it was verified before';
   const root = Buffer.from(remembered.root, 'hex');
-  const readTile = tilesWithin(tlog, sealed);
+  const readTile = tilesWithin(path, locate, sealed);
   const read = readFromTiles(sealed, readTile);
   const isSame = await treeRoot(size, read).then(
     (there) => there.equals(root),
     () => false,
   );
   if (!isSame) return 'has tiles that are not over the lines that were verified before';
-  return { firstLeaf, lastLeaf, bytes, lines, size, root, readTile, read };
+  const header = parseLine(first).record?.header;
+  const continues = header?.seq === 0 && header.prev !== zeroHash ? header.prev : undefined;
+  return { firstLeaf, lastLeaf, bytes, lines, size, root, continues, readTile, read };
 }
 
-/** Returns a reader of tiles of smaller trees out of those of a tree of `size`. */
-function tilesWithin(tlog: Tlog, size: number): ReadTile {
+/**
+ * Returns a reader of tiles of smaller trees out of those of a tree of `size`, in the folder that `locate` returns: it
+ * moves when the segment of the log at `path` is closed.
+ */
+function tilesWithin(path: string, locate: () => string, size: number): ReadTile {
   return async (tile: Tile) => {
     const width = Math.min(tileWidth, hashesAtLevel(tile.level, size) - tile.index * tileWidth);
-    return (await tlog.readTile({ ...tile, width })).subarray(0, tile.width * hashBytes);
+    for (;;) {
+      const folder = locate();
+      const bytes = await new Tlog(folder).readTile({ ...tile, width }).catch((cause: unknown) => cause);
+      // The tree moves before its file does, and both under the lock.
+      if (
+        locate() !== folder ||
+        (!Buffer.isBuffer(bytes) && (await whileUnlocked(path, locate)) !== folder)
+      ) {
+        continue;
+      }
+      if (!Buffer.isBuffer(bytes)) throw bytes;
+      return bytes.subarray(0, tile.width * hashBytes);
+    }
   };
 }
 
@@ -149,8 +177,8 @@ async function* knownLeaves({ size, readTile }: KnownFile): AsyncGenerator<Buffe
   }
 }
 
-async function firstLeafOf(handle: FileHandle): Promise<Sha256Hex | undefined> {
-  for await (const { line } of linesFrom(handle, 0)) if (line.length > 0) return leafOfLine(line);
+async function firstLineOf(handle: FileHandle): Promise<Buffer | undefined> {
+  for await (const { line } of linesFrom(handle, 0)) if (line.length > 0) return line;
   return undefined;
 }
 
