@@ -91,11 +91,6 @@ export class Anchors {
     }
   }
 
-  /** Returns those of the tree `id`, and leaves them. */
-  of(id: string): readonly Head[] {
-    return this.#byTree.get(id) ?? [];
-  }
-
   /** Takes out those of the tree `id`. */
   take(id: string): Head[] {
     const heads = this.#byTree.get(id) ?? [];

@@ -10,9 +10,11 @@ import { availableParallelism } from 'node:os';
 import { type Sha256Hex, sha256Hex, zeroHash } from '../base/encoding.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { printKeyring } from '../identity/keyring.ts';
-import { fileOfInode, logFiles, treeFolderOf } from '../log/files.ts';
+import { fileOfInode, isThere, logFiles, treeFolderOf } from '../log/files.ts';
 import { whileUnlocked } from '../log/lock.ts';
-import { Tlog } from '../log/tlog.ts';
+import { Tlog, treeIdOf } from '../log/tlog.ts';
+import { parseCheckpoint } from '../merkle/checkpoint.ts';
+import { parseNote } from '../merkle/note.ts';
 import type { TileTree } from '../merkle/tile-tree.ts';
 import { Anchors, Openers, wholeOf } from './anchors.ts';
 import { Coverage } from './coverage.ts';
@@ -24,7 +26,7 @@ import { type OpenFile, openNext } from './open-next.ts';
 import { type Beginning, beginningFrom, stateOf } from './remember.ts';
 import type { FileTree, LogReport, Resumed, VerifyOptions } from './report.ts';
 import { type KnownFile, knownOf, missingFrom, treeOf } from './resume.ts';
-import { type Fork, SealedFile } from './sealed-file.ts';
+import { type Fork, SealedFile, type SealReport } from './sealed-file.ts';
 import { type VerifyState, writeState } from './state.ts';
 import { Trust } from './trust.ts';
 import { Unresolved } from './unresolved.ts';
@@ -97,7 +99,8 @@ export class Verification implements AsyncDisposable {
     const newBytes = this.#totalBytes - resumption.known.reduce((sum, { bytes }) => sum + bytes, 0);
     const examiners = new Examiners({ quick, requirePayloads }, newBytes, jobs);
     this.#examiners = examiners;
-    await this.#readFiles(history, examiners, resumption.known);
+    const count = await this.#readFiles(history, examiners, resumption.known);
+    await this.#findGrowingGone(history, count);
     await this.#findEarlier(history, resumption.known);
     history.end();
     return await this.#report(history, beginning, resumption);
@@ -111,17 +114,17 @@ export class Verification implements AsyncDisposable {
     if (this.#trust?.hasRevocations === true) {
       return { known: [], reason: 'what was said before a key was revoked is not remembered' };
     }
-    const found = await knownOf(files, this.#state);
+    const found = await knownOf(this.#path, files, this.#state);
     return 'reason' in found ? { known: [], reason: found.reason } : found;
   }
 
-  /** Reads the files in their order, the known ones from where they are known to. */
-  async #readFiles(history: History, examiners: Examiners, known: readonly KnownFile[]): Promise<void> {
+  /** Reads the files in their order, the known ones from where they are known to; returns how many there were. */
+  async #readFiles(history: History, examiners: Examiners, known: readonly KnownFile[]): Promise<number> {
     const done = new Set<bigint>();
     let before: FileAtHand | undefined;
     for (let ordinal = 0, isLast = false; !isLast; ordinal += 1) {
       const opened = openNext(this.#path, done);
-      if (opened === undefined) return;
+      if (opened === undefined) break;
       isLast = opened.isLast;
       done.add(opened.inode);
       try {
@@ -135,6 +138,16 @@ export class Verification implements AsyncDisposable {
         closeSync(opened.fd);
       }
     }
+    return done.size;
+  }
+
+  /** Where the growing segment is gone, its tree may still be there. */
+  async #findGrowingGone(history: History, ordinal: number): Promise<void> {
+    const locate = (): string => treeFolderOf(this.#path);
+    if (isThere(this.#path)) return;
+    const beside = await checkpointAt(locate);
+    // A segment that is closed just now takes its tree along before it goes.
+    if (!isThere(this.#path)) this.#findWithoutLines(history, locate, ordinal, beside);
   }
 
   async #readFile(
@@ -143,7 +156,7 @@ export class Verification implements AsyncDisposable {
     { file, fd, inode, ordinal, before, known }: FileToRead,
   ): Promise<FileAtHand> {
     const locate = (): string => treeFolderOf(fileOfInode(this.#path, inode) ?? file);
-    const beside = await new Tlog(locate()).readCheckpoint(); // before the lines: they are at least as many
+    const beside = await checkpointAt(locate); // before the lines: they are at least as many
     const atHand: FileAtHand = {
       file,
       ordinal,
@@ -189,6 +202,7 @@ export class Verification implements AsyncDisposable {
       for (const toFind of atHand.toFind ?? [])
         this.#toFind.push({ ...toFind, leaf: Buffer.from(toFind.prev, 'hex'), file: known });
     }
+    if (atHand.sealed === undefined) this.#findWithoutLines(history, locate, ordinal, beside);
     this.#closeFile(history, atHand, { bytes: from, lines: line - 1 });
     return atHand;
   }
@@ -212,14 +226,35 @@ export class Verification implements AsyncDisposable {
     if (sealed === undefined || firstLeaf === undefined) return;
     const { size } = sealed.tree;
     const root = sealed.tree.root().toString('hex') as Sha256Hex;
+    const report = this.#takeReport(history, sealed);
+    this.#coverage.addFile(size, report.covered);
+    this.#trees.push({ file, size, root, sealed: report.sealed });
+    this.#files.push({ firstLeaf, lastLeaf, bytes, lines, size, root });
+  }
+
+  #takeReport(history: History, sealed: SealedFile): SealReport {
     const report = sealed.report(this.#trust);
     for (const finding of report.findings) history.find(finding);
     this.#forks.push(...report.forks);
     this.#matched += report.matched;
     this.#anchors.ignored += report.ignored;
-    this.#coverage.addFile(size, report.covered);
-    this.#trees.push({ file, size, root, sealed: report.sealed });
-    this.#files.push({ firstLeaf, lastLeaf, bytes, lines, size, root });
+    return report;
+  }
+
+  /** Holds checkpoints against a file without lines, or one that is gone, whose tree still stands there. */
+  #findWithoutLines(
+    history: History,
+    locate: () => string,
+    ordinal: number,
+    beside: string | undefined,
+  ): void {
+    if (beside === undefined) return;
+    const note = parseNote(beside);
+    const parsed = note.ok ? parseCheckpoint(note.note.text) : note;
+    const id = parsed.ok ? treeIdOf(parsed.checkpoint.origin) : '';
+    const firstLeaf = (id + zeroHash.slice(id.length)) as Sha256Hex; // what names the tree is its beginning
+    const file = { locate, ordinal, firstLeaf, beside };
+    this.#takeReport(history, new SealedFile(file, this.#openers, this.#anchors));
   }
 
   /** Looks among the lines that were not read for what new ones name. */
@@ -280,4 +315,13 @@ function inOrder(findings: readonly Finding[], trees: readonly FileTree[]): Find
 
 function sizeOf(file: string): number {
   return statSync(file, { throwIfNoEntry: false })?.size ?? 0;
+}
+
+/** Returns the checkpoint in the folder that `locate` returns, which moves when the segment is closed. */
+async function checkpointAt(locate: () => string): Promise<string | undefined> {
+  for (;;) {
+    const folder = locate();
+    const text = await new Tlog(folder).readCheckpoint();
+    if (locate() === folder) return text; // else it may be that of the segment which came after
+  }
 }
