@@ -12,6 +12,8 @@ export const errorCodes = {
   SUBJECT_INVALID: 'A subject or subject pattern does not fit the grammar of docs/format.md, section 2.',
   PAYLOAD_INVALID: 'A payload cannot be sent: it is not JSON-serialisable, or over 64 MiB.',
   RECORD_INVALID: 'A record was asked for that the format does not allow.',
+  RECORD_MISSING: 'The record that was named is not in the log.',
+  FILE_FAILED: 'A file that was named cannot be read or written.',
 
   KEY_MISSING: 'No signing key was found where one is needed.',
   KEY_MALFORMED: 'A key is not 32 bytes in canonical base64.',
