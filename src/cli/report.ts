@@ -1,9 +1,9 @@
 /**
  * A verifier's report, for people and for programs.
  */
-import type { Keyring } from '../identity/keyring.ts';
 import type { Counts } from '../verify/finding.ts';
 import type { LogReport } from '../verify/verify.ts';
+import type { KeysUsed } from './keys-used.ts';
 import { type Output, styled } from './output.ts';
 
 /** What is counted without being bad: its name in docs/format.md, section 7, and what it means. */
@@ -56,14 +56,6 @@ function sentenceOf({ verdict, completeTo, records, anchors, trees }: LogReport)
       return ` (unanchored): ${to}, ${isSealed ? 'by the checkpoint beside it' : 'for it is not sealed'}`;
     }
   }
-}
-
-/** Whose keys counted. */
-export interface KeysUsed {
-  /** `undefined` where the log's own keys were taken for good. */
-  readonly keyring: Keyring | undefined;
-  readonly source: string;
-  readonly sha256: string | undefined;
 }
 
 /** Returns the report on the log at `path` as one JSON object. */

@@ -25,6 +25,7 @@ import { printReport } from '../report.ts';
 import { setLogAside } from '../set-aside.ts';
 
 const folder = '.swarm/demo';
+const state = `${folder}/sealed`;
 const log = 'logs/swarm.jsonl';
 const subject = 'thread.demo-thread.planner';
 const heardWithinMs = 30_000;
@@ -71,7 +72,7 @@ async function converse(url: string, out: Output, interrupted: AbortSignal): Pro
   const aside = await setLogAside(log);
   if (aside !== undefined) out.note(`The log that was here is now ${aside}`);
 
-  const settings: SettingSources = { url, log, keyring: agents.keyring, environment: {} };
+  const settings: SettingSources = { url, log, keyring: agents.keyring, state, environment: {} };
   await using listener = await joinSwarm({ ...settings, env: agents.listener });
   await using planner = await joinSwarm({ ...settings, env: agents.planner });
   const subscription = listener.subscribe('thread.demo-thread.>', { durable: 'listener' });
