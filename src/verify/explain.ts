@@ -272,7 +272,7 @@ function flushStep({ leaf, path }: SignedRecord): Step {
   const sentence =
     path === undefined
       ? 'It was alone in its flush: what is signed is its leaf.'
-      : `It is number ${index + 1} of the ${size} of its flush; ${nodes.length} hashes lead from its leaf to the root ${root.toString('hex')}.`;
+      : `It is number ${index + 1} of the ${size} of its flush; the path from its leaf is of ${nodes.length}, up to the root ${root.toString('hex')}.`;
   return { name: 'flush', ok: true, sentence };
 }
 
@@ -408,7 +408,7 @@ async function placeStep(found: FoundLine, keyring: Keyring | undefined): Promis
   const proof = parseProof(text);
   if (!proof.ok) return step(false, `: ${proof.detail}`);
   const { checkpoint, path } = proof.proof;
-  const way = `${path.length} hashes lead from it to the root of the checkpoint`;
+  const way = `a path of ${path.length} leads from it to the root of the checkpoint`;
   if (keyring === undefined) return step(true, `; ${way} beside it`);
   const opened = openCheckpoint(checkpoint, checkpointKeys(keyring));
   if (!opened.ok) return step(false, `, and the checkpoint beside it does not count: ${opened.detail}`);

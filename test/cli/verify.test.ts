@@ -26,16 +26,19 @@ test.concurrent('a log that is in order is said to be, with whose keys counted a
     folder,
     `
     $ swarm verify
+    CONSISTENT (unanchored): complete to record 0 of 4, for it is not sealed
     Verified 4 records, 0 bad
     ! Keys: only our own key: no swarm.keys.json is here
     ! Records cut off at the end of a session would not show, unless something later names them, or a checkpoint kept elsewhere.
     $ swarm verify --quiet logs/swarm.jsonl
+    CONSISTENT (unanchored): complete to record 0 of 4, for it is not sealed
     Verified 4 records, 0 bad
     $ swarm keys new --force --name other > other.line && swarm verify
     logs/swarm.jsonl:1: unknown-key: key ${key.publicKey} is not in the keyring
     logs/swarm.jsonl:2: unknown-key: key ${key.publicKey} is not in the keyring
     logs/swarm.jsonl:3: unknown-key: key ${key.publicKey} is not in the keyring
     logs/swarm.jsonl:4: unknown-key: key ${key.publicKey} is not in the keyring
+    INVALID: not as it was written; complete to record 0 of 4
     Verified 0 records, 4 bad
     ! Wrote <...>
     ! The file as it was <...>
@@ -55,10 +58,12 @@ describe.concurrent('whose keys count', () => {
       $ swarm keys show --name t > line && swarm keys add - --keyring mine.json --publish 'thread.t.*' < line
       ! Added t to mine.json. It may publish on: thread.t.*
       $ swarm verify --keyring mine.json
+      CONSISTENT (unanchored): complete to record 0 of 4, for it is not sealed
       Verified 4 records, 0 bad
       ! Keys: mine.json (SHA-256 <hash>)
       ! Records cut off <...>
       $ SWARM_KEYRING=mine.json swarm verify -q
+      CONSISTENT (unanchored): complete to record 0 of 4, for it is not sealed
       Verified 4 records, 0 bad
       $ swarm verify --keyring none.json
       ! swarm: no keyring at none.json; \`swarm keys new\` makes one
@@ -66,8 +71,9 @@ describe.concurrent('whose keys count', () => {
       $ swarm keys add - --keyring mine.json --publish 'thread.other.*' < line
       ! Changed what t may do in mine.json. It may publish on: thread.other.*
       ! No longer: thread.t.*
-      $ swarm verify -q --keyring mine.json | tail -n 2
+      $ swarm verify -q --keyring mine.json | tail -n 3
       logs/swarm.jsonl:4: not-permitted: the keyring does not let t publish on thread.t.planner
+      INVALID: not as it was written; complete to record 0 of 4
       Verified 0 records, 4 bad`,
     );
   });
@@ -81,6 +87,7 @@ describe.concurrent('whose keys count', () => {
       ! swarm: whose signatures count? There is no swarm.keys.json, and no key of our own in .env; name a keyring with --keyring, or have --trust-on-first-use take the keys from the log itself
       [3]
       $ swarm verify --trust-on-first-use
+      CONSISTENT (unanchored): complete to record 0 of 4, for it is not sealed
       Verified 4 records, 0 bad
       ! Keys: taken from the log itself. Who they belong to, nobody has said:
       ! ${key.publicKey}  4 verified
@@ -167,6 +174,7 @@ test.concurrent('what is not bad but should be known is counted, with a word on 
     1 unresolved: the record names a cause that this log does not hold
     1 recovered: a line that a killed writer left torn, as a later record says
     1 flush-cut: a session stops in the middle of a flush: a crash, or a cut
+    CONSISTENT (unanchored): complete to record 0 of 5, for it is not sealed
     Verified 5 records, 0 bad
     $ swarm verify -q --require-payloads
     logs/swarm.jsonl:1: payload-withheld: the payload is not in the log
@@ -174,6 +182,7 @@ test.concurrent('what is not bad but should be known is counted, with a word on 
     1 unresolved: the record names a cause that this log does not hold
     1 recovered: a line that a killed writer left torn, as a later record says
     1 flush-cut: a session stops in the middle of a flush: a crash, or a cut
+    INVALID: not as it was written; complete to record 0 of 5
     Verified 4 records, 1 bad
     [1]`,
   );
@@ -194,6 +203,9 @@ test.concurrent('with --json the report is one object on one line, and nothing e
   expect(stdout.indexOf('\n')).toBe(stdout.length - 1);
   expect(JSON.parse(stdout)).toEqual({
     log: 'logs/swarm.jsonl',
+    verdict: 'INVALID',
+    completeTo: 0,
+    records: 3,
     verified: 2,
     bad: 1,
     findings: [
@@ -205,9 +217,16 @@ test.concurrent('with --json the report is one object on one line, and nothing e
         detail: expect.stringContaining('1 missing between'),
       },
     ],
+    findingCounts: { 'chain-broken': 1 },
     counted: { withheld: 0, unresolved: 0, recovered: 0, continues: 0, version1: 0, flushCut: 0 },
+    quick: false,
+    anchors: { matched: 0, ignored: 0, otherLogs: 0 },
+    withheld: [],
+    notRevokedHere: [],
+    forks: [],
+    resumed: null,
     keyring: { source: 'only our own key: no swarm.keys.json is here', sha256: null },
-    trees: [{ file: 'logs/swarm.jsonl', size: 3, root: expect.stringMatching(/^[0-9a-f]{64}$/) }],
+    trees: [{ file: 'logs/swarm.jsonl', size: 3, root: expect.stringMatching(/^[0-9a-f]{64}$/), sealed: 0 }],
     signers: [{ key: key.publicKey, agent: 'self', verified: 2 }],
   });
   const first = await swarm(folder, ['verify', '--json', '--trust-on-first-use']);

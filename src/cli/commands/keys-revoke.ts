@@ -25,7 +25,7 @@ time, for a thief can claim any time. An agent with more than one key that count
     )
     .argument('<name-or-key>', 'the agent, or its record key')
     .option('--from <leaf>', 'the first record that no longer counts: its leaf')
-    .option('--log <origin>', "the log, by the first line of its checkpoints: 'swarm.jsonl/32 hex digits'")
+    .option('--log <origin>', "the log, by the first line of its checkpoints: 'swarm/32 hex digits'")
     .option('--size <n>', 'how many records of that log still count', parseCount)
     .option('--keyring <file>', 'SWARM_KEYRING, else swarm.keys.json')
     .option('--force', 'revoke from here on what is revoked from another place on')
