@@ -4,12 +4,12 @@ import { describe, expect, test } from 'vitest';
 import { checkpointKeyOf } from '../../src/agent/self.ts';
 import { ensureCheckpoints, sendCheckpoint } from '../../src/bus/checkpoints.ts';
 import { connectBus } from '../../src/bus/connection.ts';
-import { SigningKey } from '../../src/identity/key.ts';
+import type { SigningKey } from '../../src/identity/key.ts';
 import { openLog } from '../../src/log/writer.ts';
 import { signCheckpoint } from '../../src/merkle/checkpoint.ts';
+import { checkpointBeside } from '../log/sealed.ts';
 import { linesOf, said } from '../support/log.ts';
 import { testServer } from '../support/nats.ts';
-import { checkpointBeside } from '../log/sealed.ts';
 import { newFolder, saveAgent, session, shell } from './swarm.ts';
 
 const checkpoint = 'logs/swarm.tlog/checkpoint';
@@ -108,7 +108,11 @@ describe.concurrent('a checkpoint kept elsewhere', () => {
     await sendCheckpoint(bus, 'stranger', otherHistory(path, key).replace(/^— .*$/m, '— x AAAAAAAAAAA='));
     const elsewhere = join(newFolder(), 'swarm.jsonl');
     await write(folder, elsewhere, key, ['another log']);
-    await sendCheckpoint(bus, 'planner', readFileSync(elsewhere.replace('.jsonl', '.tlog/checkpoint'), 'utf8'));
+    await sendCheckpoint(
+      bus,
+      'planner',
+      readFileSync(elsewhere.replace('.jsonl', '.tlog/checkpoint'), 'utf8'),
+    );
     await session(
       folder,
       `
@@ -128,7 +132,10 @@ describe.concurrent('a checkpoint kept elsewhere', () => {
 
   test('in a stream that cannot be read is no verdict', async () => {
     const { folder } = await folderWithLog();
-    const { code, stdout, stderr } = await shell(folder, 'swarm verify --anchor nats --url nats://127.0.0.1:1');
+    const { code, stdout, stderr } = await shell(
+      folder,
+      'swarm verify --anchor nats --url nats://127.0.0.1:1',
+    );
     expect({ code, stdout, stderr }).toEqual({
       code: 3,
       stdout: '',

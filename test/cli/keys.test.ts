@@ -380,11 +380,7 @@ describe.concurrent('keys revoke', () => {
     ['planner --from abc', 2, /^swarm: not a leaf: "abc"/],
     ['planner --log nowhere --size 1', 2, /^swarm: not a log's origin: "nowhere"/],
     [`nobody --from ${'a'.repeat(64)}`, 2, /^swarm: no agent "nobody" in the keyring, which has: planner/],
-    [
-      `planner --from ${'a'.repeat(64)} --keyring none.json`,
-      3,
-      /^swarm: no keyring at none\.json/,
-    ],
+    [`planner --from ${'a'.repeat(64)} --keyring none.json`, 3, /^swarm: no keyring at none\.json/],
   ])('refuses %s', async (words, code, says) => {
     const folder = newFolder();
     await saveAgent(folder, 'planner');

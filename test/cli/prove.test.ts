@@ -2,7 +2,7 @@ import { appendFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { checkpointKeyOf } from '../../src/agent/self.ts';
-import { SigningKey } from '../../src/identity/key.ts';
+import type { SigningKey } from '../../src/identity/key.ts';
 import { sealLog } from '../../src/log/sealer.ts';
 import { openLog } from '../../src/log/writer.ts';
 import { leafOfLine } from '../../src/record/entry.ts';
@@ -153,8 +153,16 @@ describe.concurrent('a record that is proved', () => {
     ['prove logs/swarm.jsonl:9', 3, /^swarm: logs\/swarm\.jsonl has no record on line 9/],
     [`prove ${'a'.repeat(64)}`, 3, /^swarm: no record of logs\/swarm\.jsonl has the leaf aaaa/],
     ['prove 7', 3, /^swarm: no record of logs\/swarm\.jsonl is of message 7 of the stream/],
-    ['prove logs/swarm.jsonl:1 other.jsonl', 2, /^swarm: logs\/swarm\.jsonl is no file of the log other\.jsonl/],
-    ['prove logs/swarm.jsonl:1', 3, /^swarm: logs\/swarm\.jsonl:1 is not sealed yet: .*`swarm seal` seals the log/],
+    [
+      'prove logs/swarm.jsonl:1 other.jsonl',
+      2,
+      /^swarm: logs\/swarm\.jsonl is no file of the log other\.jsonl/,
+    ],
+    [
+      'prove logs/swarm.jsonl:1',
+      3,
+      /^swarm: logs\/swarm\.jsonl:1 is not sealed yet: .*`swarm seal` seals the log/,
+    ],
     ['prove logs/swarm.jsonl:1 --out - --json', 2, /^swarm: either --out - or --json/],
   ])('is what `%s` is not', async (line, code, says) => {
     const { folder, path } = await folderWithLog();

@@ -174,7 +174,7 @@ test.concurrent('what is not bad but should be known is counted, with a word on 
     1 unresolved: the record names a cause that this log does not hold
     1 recovered: a line that a killed writer left torn, as a later record says
     1 flush-cut: a session stops in the middle of a flush: a crash, or a cut
-    CONSISTENT (unanchored): complete to record 0 of 5, for it is not sealed
+    CONSISTENT (unanchored): complete to record 0 of 6, for it is not sealed
     Verified 5 records, 0 bad
     $ swarm verify -q --require-payloads
     logs/swarm.jsonl:1: payload-withheld: the payload is not in the log
@@ -182,7 +182,7 @@ test.concurrent('what is not bad but should be known is counted, with a word on 
     1 unresolved: the record names a cause that this log does not hold
     1 recovered: a line that a killed writer left torn, as a later record says
     1 flush-cut: a session stops in the middle of a flush: a crash, or a cut
-    INVALID: not as it was written; complete to record 0 of 5
+    INVALID: not as it was written; complete to record 0 of 6
     Verified 4 records, 1 bad
     [1]`,
   );
