@@ -1,8 +1,10 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { checkpointKeyOf } from '../../src/agent/self.ts';
 import { SigningKey } from '../../src/identity/key.ts';
 import { closedSegments } from '../../src/log/files.ts';
+import { sealLog } from '../../src/log/sealer.ts';
 import { openLog } from '../../src/log/writer.ts';
 import { parseLine } from '../../src/record/line.ts';
 import { linesOf, said } from '../support/log.ts';
@@ -86,11 +88,12 @@ Verified 2 records, 0 bad
 test.concurrent('a log of many segments, with its tree, is moved aside whole', async () => {
   const folder = newFolder();
   const path = join(folder, 'logs/swarm.jsonl');
-  const log = await openLog(path, { key: SigningKey.generate(), rotateBytes: 2_000 });
+  const key = SigningKey.generate();
+  const log = await openLog(path, { key, rotateBytes: 2_000 });
   for (let n = 0; n < 10; n += 1) await log.append(said(String(n)));
   await log.close();
-  mkdirSync(join(folder, 'logs/swarm.tlog'));
-  writeFileSync(join(folder, 'logs/swarm.tlog/checkpoint'), 'a checkpoint');
+  await sealLog(path, { key: checkpointKeyOf(key), state: join(folder, 'sealed') });
+  const checkpoint = readFileSync(join(folder, 'logs/swarm.tlog/checkpoint'), 'utf8');
   const segments = closedSegments(path).length;
   expect(segments).toBeGreaterThan(1);
   expect(await swarm(folder, ['demo'], await options())).toMatchObject({ code: 0 });
@@ -100,11 +103,11 @@ test.concurrent('a log of many segments, with its tree, is moved aside whole', a
     readdirSync(join(folder, 'logs')).find((name) => name.startsWith('before')) ?? '',
   );
   expect(closedSegments(join(aside, 'swarm.jsonl'))).toHaveLength(segments);
-  expect(readFileSync(join(aside, 'swarm.tlog/checkpoint'), 'utf8')).toBe('a checkpoint');
+  expect(readFileSync(join(aside, 'swarm.tlog/checkpoint'), 'utf8')).toBe(checkpoint);
   expect(closedSegments(path)).toEqual([]);
   expect(await shell(folder, `swarm verify -q --trust-on-first-use ${aside}/swarm.jsonl`)).toMatchObject({
     code: 0,
-    stdout: expect.stringMatching(/\nVerified 10 records, 0 bad\n$/),
+    stdout: expect.stringMatching(/complete to record 10 of 10, .*\nVerified 10 records, 0 bad\n$/),
   });
 });
 
