@@ -37,7 +37,7 @@ module.exports = {
     },
     { name: 'no-circles', severity: 'error', from: {}, to: { circular: true } },
     onlyIn('only-bus-knows-nats', 'bus/', '@nats-io'),
-    onlyIn('only-the-files-that-it-describes-load-zod', 'identity/keyring|verify/state', 'zod'),
+    onlyIn('only-our-own-files-are-read-with-zod', 'identity/keyring|verify/state', 'zod'),
     onlyIn('only-the-command-talks-to-people', 'cli/', 'commander|cli-progress|cli-table3'),
     {
       name: 'no-dev-packages-in-the-product',

@@ -24,7 +24,7 @@ export type { PublicKey } from './identity/key.ts';
 export { generateKey, parsePublicKey, SigningKey } from './identity/key.ts';
 export type { Agent } from './identity/keyring.ts';
 export { Keyring, loadKeyring, parseKeyring } from './identity/keyring.ts';
-export { writeBundles } from './log/bundles.ts';
+export { writeAllBundles } from './log/bundles.ts';
 export type { SealOptions } from './log/last-seal.ts';
 export type { LogLine, Position, ReadOptions } from './log/reader.ts';
 export { readLog } from './log/reader.ts';

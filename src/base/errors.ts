@@ -12,6 +12,8 @@ export const errorCodes = {
   SUBJECT_INVALID: 'A subject or subject pattern does not fit the grammar of docs/format.md, section 2.',
   PAYLOAD_INVALID: 'A payload cannot be sent: it is not JSON-serialisable, or over 64 MiB.',
   RECORD_INVALID: 'A record was asked for that the format does not allow.',
+  RECORD_MISSING: 'The record that was named is not in the log.',
+  FILE_FAILED: 'A file that was named cannot be read or written.',
 
   KEY_MISSING: 'No signing key was found where one is needed.',
   KEY_MALFORMED: 'A key is not 32 bytes in canonical base64.',
@@ -32,7 +34,6 @@ export const errorCodes = {
   NOT_SEALED: 'No checkpoint covers the record yet.',
   PROOF_FAILED: 'A record cannot be proved: log, tiles and checkpoint contradict each other.',
   STATE_INVALID: 'The state of an incremental verification cannot be read.',
-  CHECKPOINT_FILE: 'A file with a checkpoint cannot be read or written.',
   LOG_CLOSED: 'The log was closed before the record could be written.',
   TILE_INVALID: "A tile of a log's tree is not as long as its place says.",
 

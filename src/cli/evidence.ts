@@ -1,44 +1,58 @@
 /**
- * Checkpoints as files: those that were kept elsewhere, and the evidence of a fork to hand on.
+ * Both checkpoints of each fork as files of their own: whoever has the keyring sees two histories, and who signed them.
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { makeFolderDurably, writeFileDurably } from '../base/durable.ts';
-import { sha256Hex } from '../base/encoding.ts';
+import { makeFolderDurably } from '../base/durable.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
-import type { Anchor } from '../verify/anchors.ts';
+import { parseCheckpoint } from '../merkle/checkpoint.ts';
+import { parseNote } from '../merkle/note.ts';
 import type { Fork } from '../verify/sealed-file.ts';
+import { writeNamedFile } from './files.ts';
 
-/** Returns the checkpoint in the file at `path`, which must be of the log; throws `CHECKPOINT_FILE`. */
-export async function readAnchor(path: string): Promise<Anchor> {
-  try {
-    return { text: await readFile(path, 'utf8'), source: path, required: true };
-  } catch (cause) {
-    throw new SwarmError('CHECKPOINT_FILE', `cannot read the checkpoint ${path}: ${messageOf(cause)}`, {
-      cause,
-    });
-  }
+/** Where the evidence of a fork stands. */
+export interface Evidence {
+  readonly source: string;
+  readonly theirs: string;
+  /** `undefined` where nobody signed what is here. */
+  readonly ours: string | undefined;
 }
 
-/**
- * Writes the checkpoints of `forks` into `folder`, each once, under a name that its content gives it, and returns the
- * paths. Throws `CHECKPOINT_FILE`.
- */
-export async function writeEvidence(forks: readonly Fork[], folder: string): Promise<string[]> {
-  const texts = new Set(
-    forks.flatMap(({ ours, theirs }) => (ours === undefined ? [theirs] : [ours, theirs])),
-  );
-  const files = Array.from(texts, (text) => ({ path: join(folder, fileNameOf(text)), text }));
+/** Writes the checkpoints of `forks` into `folder`, over no other evidence that is there. Throws `FILE_FAILED`. */
+export async function writeEvidence(folder: string, forks: readonly Fork[]): Promise<Evidence[]> {
   try {
     await makeFolderDurably(folder);
-    for (const { path, text } of files) await writeFileDurably(path, text);
   } catch (cause) {
-    const what = `cannot write the evidence of a fork to ${folder}: ${messageOf(cause)}`;
-    throw new SwarmError('CHECKPOINT_FILE', what, { cause });
+    throw new SwarmError('FILE_FAILED', `cannot make the folder ${folder}: ${messageOf(cause)}`, { cause });
   }
-  return files.map(({ path }) => path);
+  const evidence: Evidence[] = [];
+  for (const fork of forks) evidence.push(await writeFork(folder, fork));
+  return evidence;
 }
 
-function fileNameOf(text: string): string {
-  return `checkpoint-${sha256Hex(text).slice(0, 16)}`;
+async function writeFork(folder: string, { theirs, ours, source }: Fork): Promise<Evidence> {
+  for (let attempt = 1; ; attempt += 1) {
+    const stem = join(folder, attempt === 1 ? `${sizeOf(theirs)}` : `${sizeOf(theirs)}-${attempt}`);
+    const files = { theirs: `${stem}-theirs.checkpoint`, ours: `${stem}-ours.checkpoint` };
+    if (!(await isFree(files.theirs, theirs)) || !(await isFree(files.ours, ours))) continue;
+    await writeNamedFile(files.theirs, theirs);
+    if (ours !== undefined) await writeNamedFile(files.ours, ours);
+    return { source, theirs: files.theirs, ours: ours === undefined ? undefined : files.ours };
+  }
+}
+
+/** Reports whether nothing stands at `path`, or `text` itself. */
+async function isFree(path: string, text: string | undefined): Promise<boolean> {
+  try {
+    return (await readFile(path, 'utf8')) === text;
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return true;
+    throw new SwarmError('FILE_FAILED', `cannot read ${path}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+function sizeOf(text: string): number {
+  const note = parseNote(text);
+  const parsed = note.ok ? parseCheckpoint(note.note.text) : note;
+  return parsed.ok ? parsed.checkpoint.size : 0;
 }

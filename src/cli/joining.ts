@@ -3,7 +3,7 @@
  */
 import type { Swarm } from '../agent/swarm.ts';
 import { joinSwarm } from '../agent/swarm.ts';
-import { busStatus, messageRefused } from '../base/events.ts';
+import { busStatus, messageRefused, sealFailed } from '../base/events.ts';
 import type { Invocation } from './invocation.ts';
 import { type JoinOptions, settingsOf } from './options.ts';
 import type { Output } from './output.ts';
@@ -28,7 +28,7 @@ export async function joined<Result>(
   }
 }
 
-/** Notes changes of the connection and refused messages on stderr until the returned function is called. */
+/** Tells on stderr of changes of the connection, refused messages and seals that failed, until the returned function is called. */
 export function tellOfEvents(out: Output): () => void {
   const stops = [
     busStatus.subscribe(({ status, detail }) => {
@@ -38,6 +38,7 @@ export function tellOfEvents(out: Output): () => void {
     messageRefused.subscribe(({ subject, reason, detail, seq }) => {
       out.warn(`message ${seq} on ${subject} was refused (${reason}): ${detail}`);
     }),
+    sealFailed.subscribe(({ error }) => out.warn(error.message)),
   ];
   return () => {
     for (const stop of stops) stop();

@@ -12,6 +12,7 @@ export type JoinOptions = {
   env?: string | undefined;
   keyring?: string | undefined;
   log?: string | undefined;
+  state?: string | undefined;
   stream?: string | undefined;
   swarm?: string | undefined;
 };
@@ -25,6 +26,7 @@ export function takingSettings(command: Command): Command<[], JoinOptions> {
     .option('--env <file>', "the file with the agent's key (SWARM_ENV, else .env)")
     .option('--keyring <file>', 'whom to trust, and with what (SWARM_KEYRING, else swarm.keys.json)')
     .option('--log <file>', 'where everything is logged (SWARM_LOG, else logs/swarm.jsonl)')
+    .option('--state <folder>', 'where it remembers what it sealed (SWARM_STATE, else .swarm/sealed)')
     .option('--stream <name>', 'the JetStream stream (SWARM_STREAM, else THREADS)')
     .option('--swarm <name>', 'the swarm that messages are said in (SWARM_NAME, else the keyring says)')
     .optionsGroup('Options:');

@@ -30,6 +30,18 @@ const entries: Readonly<Record<string, Entry>> = {
     summary: 'check that nothing in a log was changed, dropped, moved or added',
     load: () => import('./commands/verify.ts'),
   },
+  seal: {
+    summary: 'sign a checkpoint over all that a log holds',
+    load: () => import('./commands/seal.ts'),
+  },
+  prove: {
+    summary: 'write the proof of one record, to hand over without the rest',
+    load: () => import('./commands/prove.ts'),
+  },
+  'check-proof': {
+    summary: 'check the proof of one record with the keyring alone',
+    load: () => import('./commands/check-proof.ts'),
+  },
 };
 
 const description = `The Intercom and the CCTV for swarms of agents: messages over NATS JetStream, each signed, logged
@@ -43,10 +55,11 @@ Examples:
   $ swarm pub thread.t1.planner '{"hello":"world"}'         say something
   $ swarm sub 'thread.t1.>'                                 hear it
   $ swarm verify                                            prove it
+  $ swarm prove logs/swarm.jsonl:1                          prove one record to others
 
 Exit codes: 0 true, 1 findings, 2 wrong usage, 3 could not look.
-Environment: NATS_URL, NATS_CREDS, SWARM_ENV, SWARM_LOG, SWARM_KEYRING, SWARM_STREAM, SWARM_NAME,
-SWARM_NATS_SERVER; SWARM_DEBUG=1 is --verbose. A .env file in the current folder may hold them too.`;
+Environment: NATS_URL, NATS_CREDS, SWARM_ENV, SWARM_LOG, SWARM_KEYRING, SWARM_STATE, SWARM_STREAM,
+SWARM_NAME, SWARM_NATS_SERVER; SWARM_DEBUG=1 is --verbose. A .env file in the current folder may hold them too.`;
 
 /**
  * Runs the subcommand that `args` name. Throws what it throws, and commander's errors, which have been said by then;

@@ -1,9 +1,9 @@
 /**
  * A verifier's report, for people and for programs.
  */
-import type { Keyring } from '../identity/keyring.ts';
 import type { Counts } from '../verify/finding.ts';
 import type { LogReport } from '../verify/verify.ts';
+import type { KeysUsed } from './keys-used.ts';
 import { type Output, styled } from './output.ts';
 
 /** What is counted without being bad: its name in docs/format.md, section 7, and what it means. */
@@ -16,17 +16,9 @@ const countWords: Readonly<Record<keyof Counts, readonly [name: string, meaning:
   flushCut: ['flush-cut', 'a session stops in the middle of a flush: a crash, or a cut'],
 };
 
-/** Says each finding on a line `file:line: code: sentence`, then what was counted, then the verdict, then how many. */
+/** Says each finding on a line `file:line: code: sentence`, then what was counted, then the verdict. */
 export function printReport(report: LogReport, out: Output): void {
-  printFindings(report, out);
-  const isGood = report.verdict === 'ANCHORED' || report.verdict === 'CONSISTENT';
-  out.data(styled(isGood ? 'green' : 'red', report.verdict), sentenceOf(report));
-  printCount(report, out);
-}
-
-/** Says what was found, and what was counted without being bad. */
-export function printFindings(report: LogReport, out: Output): void {
-  const { findings, findingCounts, counted, anchors } = report;
+  const { findings, findingCounts, counted, verified, bad, verdict, quick } = report;
   for (const { at, code, detail } of findings) {
     out.data(at.line === 0 ? `${at.file}: ` : `${at.file}:${at.line}: `, styled('red', code), `: ${detail}`);
   }
@@ -39,16 +31,8 @@ export function printFindings(report: LogReport, out: Output): void {
     const count = counted[name as keyof Counts];
     if (count > 0) out.data(`${count} ${word}: ${meaning}`);
   }
-  if (anchors.ignored > 0) {
-    out.data(`${anchors.ignored} ignored: checkpoints kept elsewhere that nobody whom we know signed`);
-  }
-  if (anchors.otherLogs > 0) {
-    out.data(`${anchors.otherLogs} of other logs: checkpoints kept elsewhere that are of no file here`);
-  }
-}
-
-/** Says how many records were verified, and how many are bad. */
-export function printCount({ verified, bad, quick }: LogReport, out: Output): void {
+  const isGood = verdict === 'ANCHORED' || verdict === 'CONSISTENT';
+  out.data(styled(isGood ? 'green' : 'red', verdict), sentenceOf(report));
   const what = quick
     ? `Hashed ${verified} records, ${bad} bad (signatures not checked)`
     : `Verified ${verified} records, ${bad} bad`;
@@ -56,7 +40,7 @@ export function printCount({ verified, bad, quick }: LogReport, out: Output): vo
 }
 
 /** Says what a verdict means here, and how far the log is complete. */
-function sentenceOf({ verdict, completeTo, records, anchors }: LogReport): string {
+function sentenceOf({ verdict, completeTo, records, anchors, trees }: LogReport): string {
   const to = `complete to record ${completeTo} of ${records}`;
   switch (verdict) {
     case 'INVALID':
@@ -67,17 +51,11 @@ function sentenceOf({ verdict, completeTo, records, anchors }: LogReport): strin
       return `: its end was cut off; ${to}`;
     case 'ANCHORED':
       return `: ${to}, by ${anchors.matched} checkpoint${anchors.matched === 1 ? '' : 's'} kept elsewhere`;
-    case 'CONSISTENT':
-      return ` (unanchored): ${to}, ${completeTo > 0 ? 'by the checkpoint beside it' : 'for its beginning is not sealed'}`;
+    case 'CONSISTENT': {
+      const isSealed = trees.some(({ sealed }) => sealed > 0);
+      return ` (unanchored): ${to}, ${isSealed ? 'by the checkpoint beside it' : 'for it is not sealed'}`;
+    }
   }
-}
-
-/** Whose keys counted. */
-export interface KeysUsed {
-  /** `undefined` where the log's own keys were taken for good. */
-  readonly keyring: Keyring | undefined;
-  readonly source: string;
-  readonly sha256: string | undefined;
 }
 
 /** Returns the report on the log at `path` as one JSON object. */

@@ -8,7 +8,15 @@
 import { dirname } from 'node:path';
 import { makeFolderDurably, resolveLinks, writeFileDurably } from '../base/durable.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
-import { type AgentEntry, Keyring, type KeyringKey, loadKeyring, printKeyring } from './keyring.ts';
+import type { PublicKey } from './key.ts';
+import {
+  type AgentEntry,
+  Keyring,
+  type KeyringKey,
+  loadKeyring,
+  printKeyring,
+  type Revocation,
+} from './keyring.ts';
 import { openLocked } from './locked-file.ts';
 import { quoted } from './quoted.ts';
 
@@ -79,6 +87,34 @@ export function withoutAgent(keyring: Keyring, name: string): Keyring {
   if (agents.length < keyring.file.agents.length) return withEntries(keyring, agents);
   const names = keyring.agents.map((agent) => agent.name).join(', ') || 'nobody';
   throw new SwarmError('USAGE', `no agent ${quoted(name)} in the keyring, which has: ${names}`);
+}
+
+/**
+ * Returns `keyring` with the key `record` revoked from `place` on. Throws `USAGE` where no agent has the key,
+ * `KEYRING_CONFLICT` where it is revoked from another place on already and `replace` is not set, and `KEYRING_INVALID`
+ * for a place that is none.
+ */
+export function withRevoked(
+  keyring: Keyring,
+  record: PublicKey,
+  place: Revocation,
+  { replace = false }: { readonly replace?: boolean } = {},
+): Keyring {
+  const known = keyring.find(record);
+  if (known === undefined) throw new SwarmError('USAGE', `no agent in the keyring has the key ${record}`);
+  const { revoked } = known.key;
+  if (sameJson(revoked, place)) return keyring;
+  if (revoked !== undefined && !replace) {
+    throw new SwarmError(
+      'KEYRING_CONFLICT',
+      `the key ${record} of ${known.agent.name} is already revoked; --force revokes it from another place on`,
+    );
+  }
+  const agents = keyring.file.agents.map((agent) => ({
+    ...agent,
+    keys: agent.keys.map((key) => (key.record === record ? { ...key, revoked: place } : key)),
+  }));
+  return withEntries(keyring, agents);
 }
 
 function withEntries(keyring: Keyring, agents: readonly AgentEntry[]): Keyring {

@@ -6,18 +6,54 @@
  */
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { messageOf, SwarmError } from '../base/errors.ts';
 import { printEntries } from '../merkle/bundle.ts';
+import { parseCheckpoint } from '../merkle/checkpoint.ts';
+import { parseNote } from '../merkle/note.ts';
 import { type Bundle, printBundlePath, tileWidth } from '../merkle/tile.ts';
 import { entryOfLine } from '../record/entry.ts';
 import { linesFrom } from './file-tree.ts';
-import { treeFolderOf } from './files.ts';
+import { logFiles, treeFolderOf } from './files.ts';
+import { LogLock } from './lock.ts';
 import { Tlog } from './tlog.ts';
+
+/**
+ * Writes the bundles of every file of the log at `path`, each up to the size of the checkpoint beside it, and returns
+ * how many it wrote. No segment is closed meanwhile. Throws `LOG_OPEN`, and `SEAL_FAILED` where one cannot be written.
+ */
+export async function writeAllBundles(path: string): Promise<number> {
+  logFiles(path);
+  try {
+    const lock = LogLock.open(treeFolderOf(path));
+    try {
+      return await lock.hold(async () => {
+        let written = 0;
+        for (const file of logFiles(path)) written += await writeBundles(file, await sealedSizeOf(file));
+        return written;
+      });
+    } finally {
+      lock.close();
+    }
+  } catch (cause) {
+    if (cause instanceof SwarmError) throw cause;
+    throw new SwarmError('SEAL_FAILED', `cannot write the entry bundles of ${path}: ${messageOf(cause)}`, {
+      cause,
+    });
+  }
+}
+
+async function sealedSizeOf(file: string): Promise<number> {
+  const note = parseNote((await new Tlog(treeFolderOf(file)).readCheckpoint()) ?? '');
+  const parsed = note.ok ? parseCheckpoint(note.note.text) : note;
+  return parsed.ok ? parsed.checkpoint.size : 0;
+}
 
 /**
  * Writes the bundles of the first `size` lines of `file` where they are not there yet, and returns how many it wrote.
  * Throws the system's own errors.
  */
-export async function writeBundles(file: string, size: number): Promise<number> {
+async function writeBundles(file: string, size: number): Promise<number> {
+  if (size === 0) return 0;
   const tlog = new Tlog(treeFolderOf(file));
   const handle = await open(file, 'r');
   let written = 0;

@@ -91,7 +91,7 @@ function flushEnds(record: SignedRecord): boolean {
 }
 
 /** Returns the SHA-256 of the torn line that a LOG.RECOVER names. */
-function recoveredHash({ header, payload }: SignedRecord): string | undefined {
+export function recoveredHash({ header, payload }: SignedRecord): string | undefined {
   if (header.kind !== 'LOG.RECOVER') return undefined;
   return /^\{"bytes":\d+,"sha256":"([0-9a-f]{64})"\}$/.exec(payload?.toString('latin1') ?? '')?.[1];
 }

@@ -1,8 +1,10 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { checkpointKeyOf } from '../../src/agent/self.ts';
 import { SigningKey } from '../../src/identity/key.ts';
 import { closedSegments } from '../../src/log/files.ts';
+import { sealLog } from '../../src/log/sealer.ts';
 import { openLog } from '../../src/log/writer.ts';
 import { parseLine } from '../../src/record/line.ts';
 import { linesOf, said } from '../support/log.ts';
@@ -20,6 +22,7 @@ test.concurrent('two agents, one message, one verified log; and again, with the 
     `
     $ swarm demo
     Got: { hello: 'world', n: 1 }
+    CONSISTENT (unanchored): complete to record 2 of 2, by the checkpoint beside it
     Verified 2 records, 0 bad
     ! A broker:   nats-server <...> at nats://127.0.0.1:<n>, for this demo alone
     ! Two agents: planner and listener, with keys made now in .swarm/demo
@@ -33,6 +36,7 @@ test.concurrent('two agents, one message, one verified log; and again, with the 
     ! npx swarm verify --keyring .swarm/demo/swarm.keys.json <...>
     $ swarm demo 2> talk
     Got: { hello: 'world', n: 1 }
+    CONSISTENT (unanchored): complete to record 2 of 2, by the checkpoint beside it
     Verified 2 records, 0 bad
     $ grep -e 'Two agents' -e 'The log that was here' talk
     Two agents: planner and listener, with keys from before in .swarm/demo
@@ -43,10 +47,10 @@ test.concurrent('two agents, one message, one verified log; and again, with the 
     folder,
     `
     $ swarm verify -q --keyring .swarm/demo/swarm.keys.json
-    CONSISTENT (unanchored): complete to record <n> of 2, <...>
+    CONSISTENT (unanchored): complete to record 2 of 2, by the checkpoint beside it
     Verified 2 records, 0 bad
     $ swarm verify -q --keyring .swarm/demo/swarm.keys.json logs/before-demo-*/swarm.jsonl
-    CONSISTENT (unanchored): complete to record <n> of 2, <...>
+    CONSISTENT (unanchored): complete to record 2 of 2, by the checkpoint beside it
     Verified 2 records, 0 bad
     $ swarm tail --keyring .swarm/demo/swarm.keys.json
     <time> BUS.PUBLISH planner thread.demo-thread.planner {"hello":"world","n":1}
@@ -73,7 +77,10 @@ test.concurrent('whatever the environment says, it is the demo’s own broker, k
   };
   expect(await swarm(folder, ['demo'], await options(environment))).toMatchObject({
     code: 0,
-    stdout: "Got: { hello: 'world', n: 1 }\nVerified 2 records, 0 bad\n",
+    stdout: `Got: { hello: 'world', n: 1 }
+CONSISTENT (unanchored): complete to record 2 of 2, by the checkpoint beside it
+Verified 2 records, 0 bad
+`,
   });
   expect(readdirSync(folder).sort()).toEqual(['.env', '.swarm', 'logs']);
 });
@@ -81,11 +88,12 @@ test.concurrent('whatever the environment says, it is the demo’s own broker, k
 test.concurrent('a log of many segments, with its tree, is moved aside whole', async () => {
   const folder = newFolder();
   const path = join(folder, 'logs/swarm.jsonl');
-  const log = await openLog(path, { key: SigningKey.generate(), rotateBytes: 2_000 });
+  const key = SigningKey.generate();
+  const log = await openLog(path, { key, rotateBytes: 2_000 });
   for (let n = 0; n < 10; n += 1) await log.append(said(String(n)));
   await log.close();
-  mkdirSync(join(folder, 'logs/swarm.tlog'));
-  writeFileSync(join(folder, 'logs/swarm.tlog/checkpoint'), 'a checkpoint');
+  await sealLog(path, { key: checkpointKeyOf(key), state: join(folder, 'sealed') });
+  const checkpoint = readFileSync(join(folder, 'logs/swarm.tlog/checkpoint'), 'utf8');
   const segments = closedSegments(path).length;
   expect(segments).toBeGreaterThan(1);
   expect(await swarm(folder, ['demo'], await options())).toMatchObject({ code: 0 });
@@ -95,11 +103,11 @@ test.concurrent('a log of many segments, with its tree, is moved aside whole', a
     readdirSync(join(folder, 'logs')).find((name) => name.startsWith('before')) ?? '',
   );
   expect(closedSegments(join(aside, 'swarm.jsonl'))).toHaveLength(segments);
-  expect(readFileSync(join(aside, 'swarm.tlog/checkpoint'), 'utf8')).toBe('a checkpoint');
+  expect(readFileSync(join(aside, 'swarm.tlog/checkpoint'), 'utf8')).toBe(checkpoint);
   expect(closedSegments(path)).toEqual([]);
   expect(await shell(folder, `swarm verify -q --trust-on-first-use ${aside}/swarm.jsonl`)).toMatchObject({
     code: 0,
-    stdout: expect.stringMatching(/\nVerified 10 records, 0 bad\n$/),
+    stdout: expect.stringMatching(/complete to record 10 of 10, .*\nVerified 10 records, 0 bad\n$/),
   });
 });
 

@@ -333,3 +333,61 @@ describe.concurrent('keys list', () => {
     );
   });
 });
+
+describe.concurrent('keys revoke', () => {
+  test('says from where on a key counts no more, once', async () => {
+    const folder = newFolder();
+    const key = await saveAgent(folder, 'planner');
+    const leaf = 'a'.repeat(64);
+    const origin = `swarm/${'b'.repeat(32)}`;
+    await session(
+      folder,
+      `
+      $ swarm keys revoke planner --from ${leaf}
+      ! Revoked the key ${key.publicKey} of planner in swarm.keys.json, from record ${leaf} on.
+      ! Agents read the keyring when they join: who is in the swarm now hears that key until it joins again.
+      $ swarm keys list | cut -f 4
+      from record ${leaf} on
+      $ swarm keys revoke ${key.publicKey} --log ${origin} --size 7
+      ! swarm: the key ${key.publicKey} of planner is already revoked; --force revokes it from another place on
+      [3]
+      $ swarm keys revoke -q ${key.publicKey} --log ${origin} --size 7 --force && swarm keys list | cut -f 4
+      after 7 records of ${origin}`,
+    );
+  });
+
+  test('wants the key of an agent that has more than one', async () => {
+    const folder = newFolder();
+    const key = await saveAgent(folder, 'planner');
+    await session(
+      folder,
+      `
+      $ swarm keys new -q --name planner --force > line
+      $ swarm keys revoke planner --from ${'a'.repeat(64)}
+      ! swarm: planner has more than one key; name the one to revoke:
+      ! ${key.publicKey}
+      ! <key>
+      [2]
+      $ swarm keys revoke -q ${key.publicKey} --from ${'a'.repeat(64)} && swarm keys list | cut -f 4
+      from record ${'a'.repeat(64)} on
+      -`,
+    );
+  });
+
+  test.each([
+    ['planner', 2, /^swarm: from where on\? Either --from LEAF, or --log ORIGIN with --size N/],
+    [`planner --from ${'a'.repeat(64)} --size 1`, 2, /^swarm: from where on\?/],
+    ['planner --from abc', 2, /^swarm: not a leaf: "abc"/],
+    ['planner --log nowhere --size 1', 2, /^swarm: not a log's origin: "nowhere"/],
+    [`nobody --from ${'a'.repeat(64)}`, 2, /^swarm: no agent "nobody" in the keyring, which has: planner/],
+    [`planner --from ${'a'.repeat(64)} --keyring none.json`, 3, /^swarm: no keyring at none\.json/],
+  ])('refuses %s', async (words, code, says) => {
+    const folder = newFolder();
+    await saveAgent(folder, 'planner');
+    expect(await shell(folder, `swarm keys revoke ${words}`)).toEqual({
+      code,
+      stdout: '',
+      stderr: expect.stringMatching(says),
+    });
+  });
+});

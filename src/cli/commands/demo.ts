@@ -21,10 +21,11 @@ import { demoAgentsIn } from '../demo-agents.ts';
 import type { Invocation } from '../invocation.ts';
 import { tellOfEvents } from '../joining.ts';
 import type { Output } from '../output.ts';
-import { printCount, printFindings } from '../report.ts';
+import { printReport } from '../report.ts';
 import { setLogAside } from '../set-aside.ts';
 
 const folder = '.swarm/demo';
+const state = `${folder}/sealed`;
 const log = 'logs/swarm.jsonl';
 const subject = 'thread.demo-thread.planner';
 const heardWithinMs = 30_000;
@@ -71,7 +72,7 @@ async function converse(url: string, out: Output, interrupted: AbortSignal): Pro
   const aside = await setLogAside(log);
   if (aside !== undefined) out.note(`The log that was here is now ${aside}`);
 
-  const settings: SettingSources = { url, log, keyring: agents.keyring, environment: {} };
+  const settings: SettingSources = { url, log, keyring: agents.keyring, state, environment: {} };
   await using listener = await joinSwarm({ ...settings, env: agents.listener });
   await using planner = await joinSwarm({ ...settings, env: agents.planner });
   const subscription = listener.subscribe('thread.demo-thread.>', { durable: 'listener' });
@@ -118,7 +119,6 @@ async function proves(keyringFile: string, out: Output): Promise<boolean> {
   const { keyring } = await loadKeyring(keyringFile);
   out.note(`Both have left. The log ${log}, against the keyring ${keyringFile}:`);
   const report = await verifyLog(log, { keyring });
-  printFindings(report, out);
-  printCount(report, out);
+  printReport(report, out);
   return report.bad === 0 && report.verified === 2;
 }

@@ -13,7 +13,7 @@ export function define(command: Command, { out }: Invocation): void {
     .summary('take an agent out of the keyring')
     .description(
       `Take an agent with all its keys out of the keyring. What it signed before then counts as signed by a stranger
-(unknown-key); to keep that and trust nothing new, mark its keys "revoked" in the file instead.`,
+(unknown-key); to keep that and trust nothing new, use \`swarm keys revoke\` instead.`,
     )
     .argument('<name>', 'the agent')
     .option('--keyring <file>', 'SWARM_KEYRING, else swarm.keys.json')

@@ -9,6 +9,7 @@ import * as add from './keys-add.ts';
 import * as list from './keys-list.ts';
 import * as make from './keys-new.ts';
 import * as remove from './keys-remove.ts';
+import * as revoke from './keys-revoke.ts';
 import * as show from './keys-show.ts';
 
 export function define(command: Command, invocation: Invocation): void {
@@ -30,5 +31,6 @@ Examples:
   show.define(command.command('show'), invocation);
   add.define(command.command('add'), invocation);
   list.define(command.command('list'), invocation);
+  revoke.define(command.command('revoke'), invocation);
   remove.define(command.command('remove'), invocation);
 }
