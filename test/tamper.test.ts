@@ -461,7 +461,7 @@ describe('a sealed log, against the keyring of its agents', () => {
       anchors: kept('older'),
       finds: [forked],
       verdict: 'FORKED',
-      completeTo: 16,
+      completeTo: 0,
       more: { forks: [expect.objectContaining({ source: 'elsewhere' })] },
     },
     'another end written, longer than before, and the newest checkpoint kept elsewhere': {
@@ -473,7 +473,7 @@ describe('a sealed log, against the keyring of its agents', () => {
       anchors: kept('newest'),
       finds: [forked],
       verdict: 'FORKED',
-      completeTo: 21,
+      completeTo: 0,
     },
     'all of it written anew: the checkpoint kept elsewhere is of a log that is not here': {
       act: async (log) => {
@@ -504,7 +504,7 @@ describe('a sealed log, against the keyring of its agents', () => {
       ],
       finds: [forked],
       verdict: 'FORKED',
-      completeTo: 16,
+      completeTo: 0,
       more: { forks: [expect.objectContaining({ source: 'another' })] },
     },
     'two histories of one size, both kept elsewhere, and both longer than what is here': {

@@ -162,7 +162,7 @@ export class Verification implements AsyncDisposable {
       ordinal,
       sealed: undefined,
       firstLeaf: undefined,
-      continues: before?.lastLeaf,
+      continues: before?.lastLeaf ?? known?.continues,
       leaves: new HashSet(),
       lastLeaf: known?.lastLeaf ?? before?.lastLeaf ?? zeroHash,
       lines: known?.size ?? 0,

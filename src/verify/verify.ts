@@ -9,7 +9,7 @@ import type { LogReport, VerifyOptions } from './report.ts';
 import { readState } from './state.ts';
 import { Verification } from './verification.ts';
 
-export type { FileTree, LogReport, Resumed, VerifyOptions } from './report.ts';
+export type { FileTree, LogReport, VerifyOptions } from './report.ts';
 
 /**
  * Verifies the log at `path`, all its segments. Throws `LOG_OPEN` where it cannot be read, `STATE_INVALID`, and `USAGE`
@@ -21,11 +21,19 @@ export async function verifyLog(path: string, options: VerifyOptions = {}): Prom
   if (quick)
     throw new SwarmError('USAGE', 'a quick verification checks too little to be remembered in a state');
   const state = await readState(statePath);
-  const report = await run(new Verification(path, options, state));
-  if (report.findingCounts.size === 0 || report.resumed?.records === 0) return report;
+  const report = await run(new Verification(path, options, state)).catch((cause: unknown) => {
+    if (state === undefined) throw cause;
+    return undefined; // tiles that are needed and gone, mostly; if it is the log, reading it will show
+  });
+  if (report !== undefined && (report.findingCounts.size === 0 || report.resumed?.records === 0))
+    return report;
   // What is wrong may be older than what was read, and what was not read may be why it seems wrong.
   const whole = await run(new Verification(path, options));
-  return { ...whole, resumed: { records: 0, reason: 'something is wrong with what is new' } };
+  const reason =
+    report === undefined
+      ? 'its tiles cannot be read'
+      : 'something is wrong with what is new, or with its tiles';
+  return { ...whole, resumed: { records: 0, reason } };
 }
 
 async function run(verification: Verification): Promise<LogReport> {

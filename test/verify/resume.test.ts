@@ -107,7 +107,7 @@ describe('the second run', () => {
     appendFileSync(log.path, `${linesOf(log.path)[7]}\n`);
     const { findings, resumed } = await log.verifyBoth();
     expect(findings.map(({ at: { line }, code }) => [line, code])).toEqual([[301, 'chain-broken']]);
-    expect(resumed).toEqual({ records: 300 });
+    expect(resumed).toEqual({ records: 0, reason: 'something is wrong with what is new, or with its tiles' });
   });
 
   test('takes a session that begins after an old line, and finds one that begins after none', async () => {
@@ -240,7 +240,7 @@ describe('all is read again, and why is told, where', () => {
       if (what === 'gone') rmSync(tile);
       else writeFileSync(tile, bytes);
       const report = await log.verify({ anchors });
-      expect(report.resumed?.reason).toBe('its tiles do not lead to a checkpoint that was kept elsewhere');
+      expect(report.resumed?.reason).toMatch(/its tiles/);
       expect(report).toMatchObject({ verdict: 'INVALID', anchors: { matched: 1 }, forks: [] });
       expect(report.findings.map(({ code }) => code)).toEqual([
         what === 'gone' ? 'tile-missing' : 'tile-mismatch',
