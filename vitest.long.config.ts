@@ -1,11 +1,12 @@
 /** The tests that take minutes: crashes by the hundred, many agents, much data. One file at a time. */
 import { defineConfig } from 'vitest/config';
+import { slowTests } from './vitest.slow.ts';
 
 const twentyMinutes = 20 * 60_000;
 
 export default defineConfig({
   test: {
-    include: ['test/long/**/*.test.ts'],
+    include: ['test/long/**/*.test.ts', ...slowTests],
     testTimeout: twentyMinutes,
     hookTimeout: twentyMinutes,
     fileParallelism: false,

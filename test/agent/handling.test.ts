@@ -381,7 +381,7 @@ describe('handlers that end because the log fails', () => {
     const hear = (warning: Error): void => void warnings.push(warning.message);
     process.on('warning', hear);
     onTestFinished(() => void process.off('warning', hear));
-    await using listener = await place.join('listener', { log: full });
+    await using listener = await place.join('listener', { log: full, seal: false });
     const handling = await listener.handle(filter, { durable }, () => undefined);
     await say(1);
     await until(() => warnings.length > 0); // and the process lives, though nobody awaits `finished` yet

@@ -76,7 +76,7 @@ describe.concurrent('a checkpoint kept elsewhere', () => {
       `
       $ swarm verify --checkpoint other.checkpoint
       other.checkpoint: forked: <...>
-      FORKED: there are two histories; complete to record 2 of 2
+      FORKED: there are two histories; complete to record 0 of 2
       Verified 2 records, 0 bad
       ! Keys: swarm.keys.json (SHA-256 <hash>)
       ! Checkpoints kept elsewhere: of 1, 0 agree with the log

@@ -78,7 +78,7 @@ describe.concurrent('pub', () => {
       ! swarm: there is no none.env; \`swarm keys new --env none.env\` makes it with a key pair
       [3]
       $ head -c 1100000 /dev/zero | tr '\\0' x | swarm pub ${subject} --text -
-      ! swarm: ${subject}: the payload is 1100002 bytes, the server takes 1048576; send less, or raise the server's max_payload
+      ! swarm: ${subject}: the payload is 1100002 bytes and its headers up to <...>, the server takes 1048576; send less, or raise the server's max_payload
       [3]
       $ swarm pub ${subject} 1 --url nats://127.0.0.1:1
       ! swarm: no NATS server answers at nats://127.0.0.1:1 (<...>); start one with \`swarm up\`, or set NATS_URL

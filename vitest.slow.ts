@@ -1,0 +1,8 @@
+/** Tests that wait or fetch more than others do: they run with the long ones, so that `npm test` stays under five minutes. */
+export const slowTests: string[] = [
+  'test/crash.test.ts',
+  'test/tamper.test.ts',
+  'test/agent/handling.test.ts',
+  'test/agent/outbox.test.ts',
+  'test/server/debian.test.ts',
+];
