@@ -12,13 +12,15 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import locks from 'fs-native-extensions';
 import { makeFolder } from '../base/durable.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
+import { lockFile } from '../base/file-lock.ts';
 import { findNatsServer } from './find.ts';
 import { type Addresses, greets, readAddresses } from './ready.ts';
 import { describeFailedStart } from './start-failure.ts';
 import { spawnTethered } from './tether.ts';
+
+const lockWithinMs = 1_000;
 
 export interface StartOptions {
   /** The program. @default whatever `findNatsServer` finds without fetching anything */
@@ -228,7 +230,7 @@ class LocalServer implements NatsServer {
         cause,
       });
     }
-    if (locks.tryLock(file.fd)) return file;
+    if (await lockFile(file.fd, { giveUpMs: lockWithinMs })) return file; // one that ends just now frees it
     await file.close();
     throw new SwarmError(
       'SERVER_START',

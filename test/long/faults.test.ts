@@ -47,7 +47,7 @@ const faults: Readonly<Record<string, { readonly inject: string; hits(call: Call
   'fails with EIO': { inject: 'error=EIO', hits: ({ name }) => name !== 'fcntl' }, // a local lock does not fail
 };
 /** Of more calls, a sample. */
-const runsOfOneFault = Number(process.env.FAULTS_RUNS ?? 110);
+const runsOfOneFault = Number(process.env.FAULTS_RUNS ?? 30);
 const runsAtOnce = 2;
 
 interface Run {
