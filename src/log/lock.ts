@@ -46,8 +46,11 @@ export class LogLock {
     return result;
   }
 
+  /** Never throws: the lock is free in any case. */
   close(): void {
-    closeSync(this.#fd);
+    try {
+      closeSync(this.#fd);
+    } catch {}
   }
 }
 
