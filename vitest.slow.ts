@@ -4,5 +4,9 @@ export const slowTests: string[] = [
   'test/tamper.test.ts',
   'test/agent/handling.test.ts',
   'test/agent/outbox.test.ts',
+  'test/bus/faults.test.ts',
+  'test/cli/anchors.test.ts',
+  'test/cli/prove.test.ts',
   'test/server/debian.test.ts',
+  'test/verify/range.test.ts',
 ];
