@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { parseAptSources } from '../../src/server/apt-sources.ts';
 
 const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
-const uri = 'https://deb.example/debian';
+const uri = 'https://archive.example/debian';
 
 const sources: Record<string, { name: string; text: string; finds: ReturnType<typeof parseAptSources> }> = {
   'a line': { name: 'sources.list', text: `deb ${uri} bookworm main contrib`, finds: [{ uri }] },
