@@ -34,11 +34,14 @@ export function noLogAt(path: string, cause?: unknown): SwarmError {
   return new SwarmError('LOG_OPEN', `there is no log at ${path}${why}; ${wayOut}`, { cause });
 }
 
-/** Returns where the file of the log at `path` with that inode stands now: a segment changes its name when it is closed. */
-export function fileOfInode(path: string, inode: bigint): string | undefined {
-  const isIt = (file: string): boolean =>
-    statSync(file, { bigint: true, throwIfNoEntry: false })?.ino === inode;
-  return isIt(path) ? path : closedSegments(path).findLast(isIt);
+/**
+ * Returns where the file of the log at `path` with that inode stands now, once found at `file`: a segment changes its name
+ * when it is closed.
+ */
+export function fileOfInode(path: string, inode: bigint, file: string): string | undefined {
+  const isIt = (there: string): boolean =>
+    statSync(there, { bigint: true, throwIfNoEntry: false })?.ino === inode;
+  return isIt(file) ? file : closedSegments(path).findLast(isIt);
 }
 
 /** Returns the folder of the tree of `file`, a segment that grows or is closed. */

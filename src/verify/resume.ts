@@ -81,7 +81,7 @@ async function look(
   } finally {
     await handle.close();
   }
-  const locate = (): string => treeFolderOf(fileOfInode(path, inode) ?? file);
+  const locate = (): string => treeFolderOf(fileOfInode(path, inode, file) ?? file);
   const note = parseNote((await new Tlog(locate()).readCheckpoint()) ?? '');
   const parsed = note.ok ? parseCheckpoint(note.note.text) : note;
   const sealed = parsed.ok ? parsed.checkpoint.size : 0;
@@ -169,11 +169,19 @@ export async function missingFrom<W extends Wanted>(
   return missing;
 }
 
+/** How many tiles are read at a time. */
+const tilesAtOnce = 16;
+
 /** Yields the leaves of a known file, as its tiles have them: up to 256 at a time. */
 async function* knownLeaves({ size, readTile }: KnownFile): AsyncGenerator<Buffer> {
-  for (let index = 0; index * tileWidth < size; index += 1) {
-    const width = Math.min(tileWidth, size - index * tileWidth);
-    yield await readTile({ level: 0, index, width });
+  const tiles = Math.ceil(size / tileWidth);
+  for (let from = 0; from < tiles; from += tilesAtOnce) {
+    const indices = Array.from({ length: Math.min(tilesAtOnce, tiles - from) }, (_, at) => from + at);
+    yield* await Promise.all(
+      indices.map((index) =>
+        readTile({ level: 0, index, width: Math.min(tileWidth, size - index * tileWidth) }),
+      ),
+    );
   }
 }
 

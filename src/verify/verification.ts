@@ -155,7 +155,7 @@ export class Verification implements AsyncDisposable {
     examiners: Examiners,
     { file, fd, inode, ordinal, before, known }: FileToRead,
   ): Promise<FileAtHand> {
-    const locate = (): string => treeFolderOf(fileOfInode(this.#path, inode) ?? file);
+    const locate = (): string => treeFolderOf(fileOfInode(this.#path, inode, file) ?? file);
     const beside = await checkpointAt(locate); // before the lines: they are at least as many
     const atHand: FileAtHand = {
       file,
