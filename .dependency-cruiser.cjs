@@ -8,10 +8,24 @@ const layers = {
   record: ['base', 'identity', 'merkle'],
   log: ['base', 'identity', 'merkle', 'record'],
   verify: ['base', 'identity', 'merkle', 'record', 'log'],
+  handler: ['base', 'identity', 'record'],
+  replay: ['base', 'identity', 'record', 'log', 'verify', 'handler'],
   bus: ['base'],
   server: ['base'],
-  agent: ['base', 'identity', 'merkle', 'record', 'log', 'bus'],
-  cli: ['base', 'identity', 'merkle', 'record', 'log', 'verify', 'bus', 'server', 'agent'],
+  agent: ['base', 'identity', 'merkle', 'record', 'log', 'handler', 'bus'],
+  cli: [
+    'base',
+    'identity',
+    'merkle',
+    'record',
+    'log',
+    'verify',
+    'handler',
+    'replay',
+    'bus',
+    'server',
+    'agent',
+  ],
 };
 
 const onlyIn = (name, folders, packages) => ({

@@ -5,6 +5,7 @@
  */
 import type { Sha256Hex } from '../base/encoding.ts';
 import { encodeHeaders } from '../bus/headers.ts';
+import { firstSaidAs } from '../handler/received.ts';
 import type { PublicKey } from '../identity/key.ts';
 import { composeRecord, type Draft } from '../record/draft.ts';
 import { parseSigned, type SignedRecord } from '../record/signed.ts';
@@ -30,9 +31,6 @@ export function printEnvelope(record: SignedRecord): Record<string, string> {
   if (record.path !== undefined) headers[pathHeader] = record.path;
   return headers;
 }
-
-/** The meta member that names the first record of a row of them that say the same message again. */
-export const firstSaidAs = 'first-said-as';
 
 /** Headers are never so many bytes: the format bounds each member of a record. */
 export const envelopeBytesNever = 16_384;

@@ -1,11 +1,8 @@
 /**
- * A message as a handler sees it: verified, on the log, and not yet settled with the broker.
+ * A message of a subscription: verified, on the log, and not yet settled with the broker.
  */
 import type { BusMessage } from '../bus/message.ts';
-import type { Agent } from '../identity/keyring.ts';
-import type { SignedRecord } from '../record/signed.ts';
-import { firstSaidAs } from './envelope.ts';
-import { decodePayload } from './payload.ts';
+import { Received, type ReceivedParts } from '../handler/received.ts';
 
 /** What came with a message and nobody signed. Do not decide by it. */
 export interface Unauthenticated {
@@ -13,61 +10,13 @@ export interface Unauthenticated {
   readonly headers: Readonly<Record<string, readonly string[]>>;
 }
 
-export class Message {
+export class Message extends Received {
   readonly #bus: BusMessage;
-  #payload: { readonly value: unknown } | undefined;
-  /** The sender's signed BUS.PUBLISH. */
-  readonly record: SignedRecord;
-  /** Our own signed BUS.DELIVER: what a message published in answer names as its `cause`. */
-  readonly delivery: SignedRecord;
-  /** The agent whose key signed it. */
-  readonly sender: Agent;
 
   /** @internal Messages come out of a subscription. */
-  constructor(bus: BusMessage, parts: { record: SignedRecord; delivery: SignedRecord; sender: Agent }) {
+  constructor(bus: BusMessage, parts: Omit<ReceivedParts, 'data'>) {
+    super({ ...parts, data: bus.data });
     this.#bus = bus;
-    this.record = parts.record;
-    this.delivery = parts.delivery;
-    this.sender = parts.sender;
-  }
-
-  get subject(): string {
-    return this.record.header.subject;
-  }
-
-  get threadId(): string {
-    return this.record.header.threadId;
-  }
-
-  /**
-   * What to recognise the message by where something must be done once: the sender's key and the leaf of the first
-   * record that said it, the same however often it is delivered or had to be said anew. The key is in it so that
-   * nobody can say something under the id of another's message.
-   */
-  get id(): string {
-    const { signer, meta } = this.record.header;
-    return `${signer}/${meta?.[firstSaidAs] ?? this.record.leaf}`;
-  }
-
-  /** Where the stream keeps it. */
-  get seq(): number {
-    return this.#bus.seq;
-  }
-
-  /** 1 the first time it is delivered to this durable. */
-  get attempt(): number {
-    return this.#bus.attempt;
-  }
-
-  /** The bytes that were signed. */
-  get data(): Uint8Array {
-    return this.#bus.data;
-  }
-
-  /** What was published: the value, where the bytes are one JSON text, else the bytes. Integers past 2^53 lose digits. */
-  get payload(): unknown {
-    this.#payload ??= { value: decodePayload(this.#bus.data) };
-    return this.#payload.value;
   }
 
   get unauthenticated(): Unauthenticated {

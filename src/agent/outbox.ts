@@ -15,10 +15,11 @@ import type { Bus } from '../bus/connection.ts';
 import { findById } from '../bus/find.ts';
 import type { Publisher } from '../bus/publisher.ts';
 import { PublishError } from '../bus/refusal.ts';
+import { firstSaidAs } from '../handler/received.ts';
 import type { LogWriter } from '../log/writer.ts';
 import type { Draft } from '../record/draft.ts';
 import type { SignedRecord } from '../record/signed.ts';
-import { firstSaidAs, printEnvelope } from './envelope.ts';
+import { printEnvelope } from './envelope.ts';
 
 /** How often a connected broker is asked for a message before it is given up, and the pause in between. */
 const searchTries = 3;

@@ -13,6 +13,10 @@ import { type Bus, connectBus } from '../bus/connection.ts';
 import { openConsumer } from '../bus/consumer.ts';
 import { openPublisher, type Publisher } from '../bus/publisher.ts';
 import { ensureStream, threadsStream } from '../bus/stream.ts';
+import type { Named, SayOptions } from '../handler/context.ts';
+import type { AgentHost, DefinedAgent } from '../handler/definition.ts';
+import { encodePayload } from '../handler/payload.ts';
+import { firstSaidAs, type Received } from '../handler/received.ts';
 import type { PublicKey, SigningKey } from '../identity/key.ts';
 import type { Agent, Keyring } from '../identity/keyring.ts';
 import type { Seal } from '../log/seal-file.ts';
@@ -21,11 +25,10 @@ import type { Draft } from '../record/draft.ts';
 import { receivedHashKey } from '../record/received.ts';
 import { Anchoring } from './anchoring.ts';
 import { causedByNobody, currentDelivery, currentWork } from './causality.ts';
-import { envelopeBytesAtMost, envelopeBytesNever, firstSaidAs } from './envelope.ts';
+import { LiveContext } from './context.ts';
+import { envelopeBytesAtMost, envelopeBytesNever } from './envelope.ts';
 import { type Handler, Handling, type HandlingOptions } from './handling.ts';
-import type { Message } from './message.ts';
 import { Outbox, type Published } from './outbox.ts';
-import { encodePayload } from './payload.ts';
 import { checkpointKeyOf, keyringOfOne, loadKey, loadKnownKeys } from './self.ts';
 import { readSettings, type SettingSources } from './settings.ts';
 import { Subscription } from './subscription.ts';
@@ -57,16 +60,13 @@ export interface SwarmOptions extends SettingSources {
   readonly seal?: boolean;
 }
 
-export interface PublishOptions {
+export interface PublishOptions extends SayOptions {
   /** The message that led to this one. @default the one whose handler is running */
-  readonly cause?: Message;
-  /** Other messages that this one draws on. */
-  readonly refs?: readonly Message[];
-  /** A W3C traceparent of version 00. @default that of the cause, if it has one */
-  readonly trace?: string;
-  /** 1 to 7 short facts, signed with the message: content type, model, tenant. */
-  readonly meta?: Readonly<Record<string, string>>;
+  readonly cause?: Received;
 }
+
+/** How an agent runs in a swarm; its durable, filters and concurrency are its own. */
+export type RunOptions = Omit<SubscribeOptions, 'durable' | 'atMost'> & Omit<HandlingOptions, 'concurrency'>;
 
 export interface SubscribeOptions {
   /** The name under which the broker remembers what was acked: `[A-Za-z0-9_-]`, 1 to 64. */
@@ -172,7 +172,7 @@ interface SwarmParts {
   readonly freshForNs: bigint;
 }
 
-export class Swarm implements AsyncDisposable {
+export class Swarm implements AgentHost<RunOptions, Handling>, AsyncDisposable {
   readonly #parts: SwarmParts;
   readonly #outbox: Outbox;
   readonly #open = new Set<Subscription | Handling>();
@@ -220,7 +220,7 @@ export class Swarm implements AsyncDisposable {
       kind: 'BUS.PUBLISH',
       payload: bytes,
       cause: cause?.leaf,
-      refs: options.refs?.map(({ record }) => record.leaf),
+      refs: options.refs?.map(({ leaf }: Named) => leaf),
       trace,
       meta: options.meta,
     };
@@ -229,17 +229,17 @@ export class Swarm implements AsyncDisposable {
   }
 
   /**
-   * Subscribes to `filter` under a durable name. Iterate over what is returned: each message was verified, and its
+   * Subscribes to `filter`, or several that do not overlap, under a durable name. Iterate over what is returned: each message was verified, and its
    * BUS.DELIVER is on disk, before it is seen. Ack each; what is not acked comes again. Throws `SUBJECT_INVALID`, `USAGE`,
    * and `BUS_CLOSED` once the swarm is being left.
    */
-  subscribe(filter: string, options: SubscribeOptions): Subscription {
+  subscribe(filter: string | readonly string[], options: SubscribeOptions): Subscription {
     const { bus, keyring, swarm, freshForNs, log, stream } = this.#parts;
     const { durable, deliver = 'all', ackWaitMs = 30_000, ahead = 256, atMost } = options;
     this.#requireOpen();
-    const pattern = parsePattern(filter);
+    const patterns = (typeof filter === 'string' ? [filter] : filter).map(parsePattern);
     requireCounts({ ackWaitMs, ahead });
-    const consumer = { stream, durable, filter: pattern, deliver, ackWaitMs, prefetch: ahead, atMost };
+    const consumer = { stream, durable, filter: patterns, deliver, ackWaitMs, prefetch: ahead, atMost };
     const subscription = new Subscription({
       open: (onArrival) => openConsumer(bus, { ...consumer, onArrival }),
       receiver: { keyring, swarm, freshForNs },
@@ -258,7 +258,7 @@ export class Swarm implements AsyncDisposable {
    * there. Throws what `subscribe` throws, and `BUS_CONSUMER`.
    */
   async handle(
-    filter: string,
+    filter: string | readonly string[],
     options: SubscribeOptions & HandlingOptions,
     handler: Handler,
   ): Promise<Handling> {
@@ -271,6 +271,35 @@ export class Swarm implements AsyncDisposable {
     this.#open.delete(subscription);
     this.#keepOpen(handling, Promise.allSettled([handling.finished, subscription.ended]));
     return handling;
+  }
+
+  /**
+   * Runs an agent here: its handlers hear what its filters take, and what they ask of the world is recorded. Resolves once
+   * its durable is there. Throws `USAGE` where the swarm was joined with the key of another agent, and what `handle` throws.
+   */
+  async run(agent: DefinedAgent, options: RunOptions = {}): Promise<Handling> {
+    if (agent.name !== this.name) {
+      const us = this.name === undefined ? 'nobody in the keyring' : this.name;
+      throw new SwarmError(
+        'USAGE',
+        `the agent ${agent.name} runs where the swarm was joined with its key; we are ${us}`,
+      );
+    }
+    const { log } = this.#parts;
+    const handlers = agent.begin();
+    const { durable, concurrency } = agent;
+    return await this.handle(handlers.filters, { ...options, durable, concurrency }, async (message) => {
+      const publish = (subject: string, payload: unknown, said: SayOptions): Promise<Named> =>
+        this.publish(subject, payload, { ...said, cause: message }).then(({ record }) => record);
+      const context = new LiveContext(message, { log, publish });
+      try {
+        await handlers.handlerOf(message.subject)?.(message, context);
+      } catch (error) {
+        await context.end({ error });
+        throw error;
+      }
+      await context.end();
+    });
   }
 
   /**

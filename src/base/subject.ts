@@ -51,6 +51,17 @@ export function matchesPattern(pattern: SubjectPattern, subject: string): boolea
   return tokens.length === wanted.length;
 }
 
+/** Reports whether there is a subject that both patterns stand for. */
+export function patternsOverlap(one: SubjectPattern, other: SubjectPattern): boolean {
+  const [left, right] = [one.split('.'), other.split('.')];
+  for (let index = 0; ; index += 1) {
+    const [a, b] = [left[index], right[index]];
+    if (a === undefined || b === undefined) return a === b;
+    if (a === '>' || b === '>') return true;
+    if (a !== b && a !== '*' && b !== '*') return false;
+  }
+}
+
 /** Returns the `thread_id` that a record on `subject` carries: token 2 of a `thread.` subject, else `-`. */
 export function threadIdOf(subject: string): string {
   return /^thread\.([A-Za-z0-9_-]{1,64})\.[^.]/.exec(subject)?.[1] ?? '-';

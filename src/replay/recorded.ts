@@ -1,0 +1,207 @@
+/**
+ * What one agent did, as a log has it: its deliveries in their order, and under each what came of it.
+ *
+ * The log is read once and only places are kept, some 300 bytes for each of the agent's records; a delivery's lines are
+ * read when it is its turn, without waiting: what comes when must not depend on the disk.
+ */
+import { closeSync, openSync, readSync } from 'node:fs';
+import type { Sha256Hex } from '../base/encoding.ts';
+import { SwarmError } from '../base/errors.ts';
+import { firstSaidAs } from '../handler/received.ts';
+import { handlerStep } from '../handler/step.ts';
+import type { PublicKey } from '../identity/key.ts';
+import { type LogLine, type Position, readLog } from '../log/reader.ts';
+import type { Header } from '../record/header.ts';
+import { parseLine } from '../record/line.ts';
+import type { SignedRecord } from '../record/signed.ts';
+
+/** Where a record stands. */
+export interface Place extends Position {
+  readonly leaf: Sha256Hex;
+  /** Its `seq` in its session. */
+  readonly order: number;
+  readonly bytes: number;
+}
+
+/** A message said, under whatever records it was said. */
+export interface RecordedPublish extends Place {
+  /** The last record that said it, which the agent was told of. */
+  said: Sha256Hex;
+  /** Why the broker did not take it, if it did not. */
+  unsent: string | undefined;
+}
+
+/** A delivery, and what came of it in the order in which it was recorded. */
+export interface RecordedHandling {
+  readonly delivery: Place;
+  readonly publishes: RecordedPublish[];
+  readonly steps: Place[];
+  /** The record that says that the handler threw. */
+  thrown: Place | undefined;
+  /** Whether it broke off: the message came again to another process, or what follows is not asked about. */
+  isCut: boolean;
+}
+
+/** One run of the agent. */
+export interface RecordedSession {
+  readonly session: string;
+  readonly handlings: RecordedHandling[];
+}
+
+export interface Whose {
+  readonly keys: ReadonlySet<PublicKey>;
+  readonly durable: string;
+  /** The last record that counts. @default the log's */
+  readonly until?: Sha256Hex | undefined;
+  readonly concurrency: number;
+}
+
+/** The agent's part of a log. Close it: it holds the log's files open. */
+export class RecordedLog implements Disposable {
+  /** In the order in which they began to hear. */
+  readonly sessions: readonly RecordedSession[];
+  /** Under which durables the agent's keys have deliveries, with how many. */
+  readonly durables: ReadonlyMap<string, number>;
+  readonly #files: ReadonlyMap<string, number>;
+
+  constructor(index: Index, files: ReadonlyMap<string, number>) {
+    this.sessions = [...index.sessions.values()].filter(({ handlings }) => handlings.length > 0);
+    this.durables = index.durables;
+    this.#files = files;
+  }
+
+  /** Returns the record at `place`. Throws `LOG_OPEN` where the file is another one by now. */
+  read({ file, line, offset, bytes, leaf }: Place): SignedRecord {
+    const buffer = Buffer.allocUnsafe(bytes);
+    const fd = this.#files.get(file);
+    for (let read = 0; fd !== undefined && read < bytes; ) {
+      const more = readSync(fd, buffer, read, bytes - read, offset + read);
+      if (more === 0) break;
+      read += more;
+    }
+    const parsed = parseLine(buffer);
+    if (parsed.ok && parsed.record.leaf === leaf) return parsed.record;
+    throw new SwarmError('LOG_OPEN', `${file}:${line} was changed while it was read; try again`);
+  }
+
+  [Symbol.dispose](): void {
+    closeAll(this.#files);
+  }
+}
+
+function closeAll(files: ReadonlyMap<string, number>): void {
+  for (const fd of files.values()) closeSync(fd);
+}
+
+/** Reads what of the log at `path` is the agent's. Throws `LOG_OPEN`; `RECORD_MISSING` where `until` is not in it. */
+export async function readRecorded(path: string, whose: Whose): Promise<RecordedLog> {
+  const index = new Index(whose);
+  const files = new Map<string, number>();
+  const keys = [...whose.keys].map((key) => Buffer.from(`"${key}"`));
+  let isEnded = false;
+  try {
+    for await (const line of readLog(path)) {
+      if (!files.has(line.at.file)) files.set(line.at.file, openSync(line.at.file, 'r'));
+      const isOurs = keys.some((key) => line.bytes.includes(key));
+      const parsed = isOurs || whose.until !== undefined ? parseLine(line.bytes) : undefined;
+      if (!parsed?.ok) continue;
+      index.add(parsed.record, line);
+      isEnded = parsed.record.leaf === whose.until;
+      if (isEnded) break;
+    }
+    if (whose.until !== undefined && !isEnded) {
+      throw new SwarmError('RECORD_MISSING', `the log ${path} has no record ${whose.until}`);
+    }
+    index.end();
+    return new RecordedLog(index, files);
+  } catch (error) {
+    closeAll(files);
+    throw error;
+  }
+}
+
+class Index {
+  readonly sessions: Map<string, RecordedSession> = new Map();
+  readonly durables: Map<string, number> = new Map();
+  readonly #whose: Whose;
+  readonly #handlings = new Map<Sha256Hex, RecordedHandling>();
+  readonly #publishes = new Map<Sha256Hex, RecordedPublish>();
+  /** The session and handling of the last delivery of each message of a stream. */
+  readonly #last = new Map<string, { readonly session: string; readonly handling: RecordedHandling }>();
+
+  constructor(whose: Whose) {
+    this.#whose = whose;
+  }
+
+  add({ header, leaf }: SignedRecord, { at, bytes }: LogLine): void {
+    if (!this.#whose.keys.has(header.signer)) return;
+    const place: Place = { ...at, leaf, order: header.seq, bytes: bytes.length };
+    const handling = header.cause && this.#handlings.get(header.cause);
+    switch (header.kind) {
+      case 'BUS.DELIVER':
+        this.#addDelivery(header, place);
+        return;
+      case 'BUS.PUBLISH':
+        this.#addPublish(header, place, handling);
+        return;
+      case 'BUS.UNSENT': {
+        const publish = header.cause && this.#publishes.get(header.cause);
+        if (publish) publish.unsent = header.reason;
+        return;
+      }
+      case 'AGENT.STEP':
+        if (handling === undefined) return;
+        if (header.step === handlerStep) handling.thrown = place;
+        else handling.steps.push(place);
+        return;
+    }
+  }
+
+  #addDelivery({ session, delivery }: Header, place: Place): void {
+    if (delivery === undefined) return;
+    const { stream, seq, consumer } = delivery;
+    this.durables.set(consumer, (this.durables.get(consumer) ?? 0) + 1);
+    if (consumer !== this.#whose.durable) return;
+    const handling: RecordedHandling = {
+      delivery: place,
+      publishes: [],
+      steps: [],
+      thrown: undefined,
+      isCut: false,
+    };
+    const message = `${stream}/${seq}`;
+    const before = this.#last.get(message);
+    if (before !== undefined && before.session !== session) before.handling.isCut = true;
+    this.#last.set(message, { session, handling });
+    this.#handlings.set(place.leaf, handling);
+    const known = this.sessions.get(session) ?? { session, handlings: [] };
+    known.handlings.push(handling);
+    this.sessions.set(session, known);
+  }
+
+  #addPublish({ meta }: Header, place: Place, handling: RecordedHandling | undefined): void {
+    const first = this.#publishes.get(meta?.[firstSaidAs] as Sha256Hex);
+    if (first !== undefined) {
+      first.said = place.leaf;
+      this.#publishes.set(place.leaf, first);
+    } else if (handling !== undefined) {
+      const publish: RecordedPublish = { ...place, said: place.leaf, unsent: undefined };
+      handling.publishes.push(publish);
+      this.#publishes.set(place.leaf, publish);
+    }
+  }
+
+  /** Where the log is read up to a record, what was under way there is not told to its end. */
+  end(): void {
+    const { until, concurrency } = this.#whose;
+    if (until === undefined) return;
+    for (const { handlings } of this.sessions.values()) {
+      const lastAtWork = handlings.findLastIndex(
+        ({ publishes, steps, thrown }) => publishes.length + steps.length > 0 || thrown !== undefined,
+      );
+      for (const handling of handlings.slice(Math.max(0, lastAtWork - concurrency + 1))) {
+        handling.isCut = true;
+      }
+    }
+  }
+}
