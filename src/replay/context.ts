@@ -55,7 +55,13 @@ export interface ReplayParts {
 export type StepDivergence =
   | { readonly kind: 'changed'; readonly step: KnownStep; readonly change: StepChange }
   | { readonly kind: 'untaken'; readonly step: KnownStep }
-  | { readonly kind: 'unrecorded'; readonly name: string; readonly args: unknown };
+  | {
+      readonly kind: 'unrecorded';
+      readonly name: string;
+      readonly args: unknown;
+      /** The step that was taken there, if any. */
+      readonly inPlaceOf: string | undefined;
+    };
 
 interface StepChange {
   readonly expected: unknown;
@@ -117,7 +123,10 @@ export class ReplayContext implements Context {
     const step = ofName.find(({ content }) => changesBetween(content.args, given).length === 0) ?? ofName[0];
     if (step === undefined) {
       if (known.isCut && beyond !== undefined) return await beyond.step(name, act, ...args);
-      if (!known.isCut) this.#stepDivergences.push({ kind: 'unrecorded', name, args: given });
+      if (!known.isCut) {
+        const inPlaceOf = [...this.#stepsLeft].find((left) => left.call === call)?.name;
+        this.#stepDivergences.push({ kind: 'unrecorded', name, args: given, inPlaceOf });
+      }
       return await this.#stopHere(call);
     }
     this.#stepsLeft.delete(step);
@@ -178,7 +187,7 @@ export class ReplayContext implements Context {
   /** Returns where the steps were not as recorded. */
   stepDivergences(): readonly StepDivergence[] {
     const until = this.#stoppedAt ?? Number.POSITIVE_INFINITY;
-    const untaken = [...this.#stepsLeft].filter(({ call }) => call <= until);
+    const untaken = [...this.#stepsLeft].filter(({ call }) => call < until);
     return [...this.#stepDivergences, ...untaken.map((step) => ({ kind: 'untaken' as const, step }))];
   }
 

@@ -59,9 +59,10 @@ export class Findings {
         return;
       }
       case 'unrecorded': {
-        const { name, args } = divergence;
-        const detail = `step ${name}, given ${spoken(args)}, is not on the record; what follows it is not compared`;
-        this.add('step-unrecorded', { actual: name, detail });
+        const { name, args, inPlaceOf } = divergence;
+        const there = inPlaceOf === undefined ? '' : `, where step ${inPlaceOf} was taken`;
+        const detail = `step ${name}, given ${spoken(args)}, is not on the record${there}; what follows it is not compared`;
+        this.add('step-unrecorded', { ...(inPlaceOf && { expected: inPlaceOf }), actual: name, detail });
         return;
       }
     }
