@@ -135,7 +135,7 @@ export class ReplayContext implements Context {
     if (changes.length > 0) {
       this.#stepDivergences.push({ kind: 'changed', step, change: { expected, actual: given, changes } });
     }
-    await pace.turn(step.place.order);
+    await pace.turn(step.place);
     return outcomeOf(name, step.content) as Result;
   }
 
@@ -162,7 +162,7 @@ export class ReplayContext implements Context {
     if (match !== undefined) this.#publishesLeft.delete(match);
     // What is said otherwise goes on under the leaf of what it stands for, so that one change is one divergence.
     const { place } = match ?? left.find(({ said }) => said.subject === subject) ?? {};
-    await pace.turn(place?.order ?? known.delivery.order);
+    await pace.turn(place ?? known.delivery);
     if (match?.place.unsent !== undefined) throw refusal(subject, match.place.unsent);
     return { leaf: place?.said ?? leafOfExtra(received, this.#saidSoFar.length) };
   }

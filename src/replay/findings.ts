@@ -17,6 +17,8 @@ export interface Handled {
   readonly delivery: Place;
   readonly threadId: string;
   readonly subject: string;
+  /** Whether its session ends with it and others of which the log has the delivery alone. */
+  readonly isTraceless: boolean;
 }
 
 type Details = Omit<Divergence, 'code' | 'index' | 'threadId' | 'subject' | 'delivery' | 'at'>;
@@ -32,6 +34,13 @@ export class Findings {
 
   get list(): readonly Divergence[] {
     return this.#list;
+  }
+
+  /** What to think of when something is done that was not. */
+  get #hint(): string {
+    return this.#handled.isTraceless
+      ? ' (the session ends here, with nothing else of this delivery: perhaps it was never handled)'
+      : '';
   }
 
   add(code: DivergenceCode, details: Details, place: Place = this.#handled.delivery): void {
@@ -61,7 +70,7 @@ export class Findings {
       case 'unrecorded': {
         const { name, args, inPlaceOf } = divergence;
         const there = inPlaceOf === undefined ? '' : `, where step ${inPlaceOf} was taken`;
-        const detail = `step ${name}, given ${spoken(args)}, is not on the record${there}; what follows it is not compared`;
+        const detail = `step ${name}, given ${spoken(args)}, is not on the record${there}; what follows it is not compared${this.#hint}`;
         this.add('step-unrecorded', { ...(inPlaceOf && { expected: inPlaceOf }), actual: name, detail });
         return;
       }
@@ -71,7 +80,7 @@ export class Findings {
   addPublish({ recorded, said, changed, isMoved }: Pair<KnownPublish>): void {
     if (recorded === undefined) {
       if (said === undefined) return;
-      const detail = `${inWords(said)} is said, and was not`;
+      const detail = `${inWords(said)} is said, and was not${this.#hint}`;
       this.add('publish-extra', { actual: messageIn(said), detail });
     } else if (said === undefined) {
       const detail = `${inWords(recorded.said)} was said, and is not`;

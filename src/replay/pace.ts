@@ -1,19 +1,27 @@
 /**
  * Lets what handlers wait for come in the order in which it came when it was recorded.
  *
- * Handlers run as far as they can by themselves; then, of all that is waited for, what was recorded first comes. So
- * handlers that ran side by side, and steps that raced, end in their old order and not by luck.
+ * Handlers run as far as they can by themselves; then, of all that is waited for, the records of the earliest flush come,
+ * together, as they did. So handlers that ran side by side, and steps that raced, end in their old order and not by luck.
  */
 import { setImmediate as afterAll } from 'node:timers'; // the real one, whoever stops the clock later
 
+/** Which of its session's records it was. */
+export interface Turn {
+  /** Its `seq`. */
+  readonly order: number;
+  /** The `seq` of the first record of its flush. */
+  readonly flush: number;
+}
+
 export class Pace {
-  readonly #waiting: { readonly order: number; readonly go: () => void }[] = [];
+  #waiting: { readonly turn: Turn; readonly go: () => void }[] = [];
   #isTurning = false;
 
-  /** Resolves when it is the turn of what was recorded as number `order` of its session. */
-  turn(order: number): Promise<void> {
+  /** Resolves when it is the turn of a record. */
+  turn(turn: Turn): Promise<void> {
     return new Promise((go) => {
-      this.#waiting.push({ order, go });
+      this.#waiting.push({ turn, go });
       this.#next();
     });
   }
@@ -23,8 +31,11 @@ export class Pace {
     this.#isTurning = true;
     afterAll(() => {
       this.#isTurning = false;
-      this.#waiting.sort((one, other) => one.order - other.order);
-      this.#waiting.shift()?.go();
+      const flush = Math.min(...this.#waiting.map(({ turn }) => turn.flush));
+      const together = this.#waiting.filter(({ turn }) => turn.flush === flush);
+      this.#waiting = this.#waiting.filter(({ turn }) => turn.flush !== flush);
+      together.sort((one, other) => one.turn.order - other.turn.order);
+      for (const { go } of together) go();
       this.#next();
     });
   }

@@ -14,12 +14,11 @@ import { type LogLine, type Position, readLog } from '../log/reader.ts';
 import type { Header } from '../record/header.ts';
 import { parseLine } from '../record/line.ts';
 import type { SignedRecord } from '../record/signed.ts';
+import type { Turn } from './pace.ts';
 
 /** Where a record stands. */
-export interface Place extends Position {
+export interface Place extends Position, Turn {
   readonly leaf: Sha256Hex;
-  /** Its `seq` in its session. */
-  readonly order: number;
   readonly bytes: number;
 }
 
@@ -133,9 +132,11 @@ class Index {
     this.#whose = whose;
   }
 
-  add({ header, leaf }: SignedRecord, { at, bytes }: LogLine): void {
+  add({ header, leaf, path }: SignedRecord, { at, bytes }: LogLine): void {
     if (!this.#whose.keys.has(header.signer)) return;
-    const place: Place = { ...at, leaf, order: header.seq, bytes: bytes.length };
+    const inFlush = path === undefined ? 0 : Number.parseInt(path, 10);
+    const flush = header.seq - inFlush;
+    const place: Place = { ...at, leaf, order: header.seq, flush, bytes: bytes.length };
     const handling = header.cause && this.#handlings.get(header.cause);
     switch (header.kind) {
       case 'BUS.DELIVER':
@@ -196,12 +197,15 @@ class Index {
     const { until, concurrency } = this.#whose;
     if (until === undefined) return;
     for (const { handlings } of this.sessions.values()) {
-      const lastAtWork = handlings.findLastIndex(
-        ({ publishes, steps, thrown }) => publishes.length + steps.length > 0 || thrown !== undefined,
-      );
-      for (const handling of handlings.slice(Math.max(0, lastAtWork - concurrency + 1))) {
-        handling.isCut = true;
-      }
+      const underWay = handlings.slice(Math.max(0, lastWithTrace(handlings) - concurrency + 1));
+      for (const handling of underWay) handling.isCut = true;
     }
   }
+}
+
+/** Returns the index of the last handling of which the log has more than its delivery; -1 if none. */
+export function lastWithTrace(handlings: readonly RecordedHandling[]): number {
+  return handlings.findLastIndex(
+    ({ publishes, steps, thrown }) => publishes.length + steps.length > 0 || thrown !== undefined,
+  );
 }

@@ -21,7 +21,7 @@ import type { Divergence } from './divergence.ts';
 import { Findings } from './findings.ts';
 import { Pace } from './pace.ts';
 import { type ImpureCall, ImpureCalls, noticed, watchPurity } from './purity.ts';
-import { type RecordedHandling, type RecordedLog, readRecorded } from './recorded.ts';
+import { lastWithTrace, type RecordedHandling, type RecordedLog, readRecorded } from './recorded.ts';
 import { requireSound } from './sound.ts';
 
 export interface RerunOptions {
@@ -143,21 +143,27 @@ class Rerun {
   async #runSession(handlings: readonly RecordedHandling[]): Promise<void> {
     const handlers = this.#agent.begin();
     const pace = new Pace();
-    const queue = handlings.values();
+    const queue = handlings.entries();
+    const last = lastWithTrace(handlings);
     const work = async (): Promise<void> => {
-      for (const handling of queue) await this.#runHandling(handling, handlers, pace);
+      for (const [at, handling] of queue) await this.#runHandling(handling, at > last, handlers, pace);
     };
     await Promise.all(Array.from({ length: this.#agent.concurrency }, work));
   }
 
-  async #runHandling(handling: RecordedHandling, handlers: HandlerTable, pace: Pace): Promise<void> {
+  async #runHandling(
+    handling: RecordedHandling,
+    isTraceless: boolean,
+    handlers: HandlerTable,
+    pace: Pace,
+  ): Promise<void> {
     const { thread, returnWithinMs = 10_000, payloads } = this.#options;
     const { record: delivery, received } = this.#deliveryOf(handling);
     const { threadId, subject } = delivery.header;
     if (thread !== undefined && thread !== threadId) return;
     const index = this.#outcomes.length;
     this.#outcomes.push(nothing);
-    const findings = new Findings({ index, delivery: handling.delivery, threadId, subject });
+    const findings = new Findings({ index, delivery: handling.delivery, threadId, subject, isTraceless });
     const finish = (outcome: Omit<Outcome, 'divergences'>): void => {
       this.#outcomes[index] = { ...outcome, divergences: findings.list };
     };

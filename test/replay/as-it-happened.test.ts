@@ -1,0 +1,182 @@
+/** Runs that did not go smoothly, run again as they went: redelivered, thrown, refused, side by side, killed, stopped. */
+import { once } from 'node:events';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, test, vi } from 'vitest';
+import { connectBus } from '../../src/bus/connection.ts';
+import type { Context } from '../../src/handler/context.ts';
+import { type AgentDefinition, defineAgent, type Handlers } from '../../src/handler/definition.ts';
+import { StepError } from '../../src/handler/step.ts';
+import { loadKeyring } from '../../src/identity/keyring.ts';
+import { type RerunReport, rerun } from '../../src/replay/rerun.ts';
+import { frailAgent } from '../fixtures/frail-agent.ts';
+import { agentsIn, type Place } from '../support/agents.ts';
+import { temporaryFolder } from '../support/log.ts';
+import { withServer } from '../support/nats.ts';
+import { startProgram } from '../support/program.ts';
+
+/** Runs a worker until it has handled `payloads` of a planner and `isDone`; returns its place, with the log closed. */
+async function lived(
+  definition: Omit<AgentDefinition, 'name'>,
+  payloads: readonly unknown[],
+  isDone: (place: Place) => boolean,
+): Promise<Place> {
+  return await withServer(async (server) => {
+    const place = await agentsIn(temporaryFolder(), server.url, ['planner', 'worker']);
+    await using planner = await place.join('planner');
+    await using swarm = await place.join('worker');
+    for (const payload of payloads) await planner.publish('thread.t1.planner', payload);
+    await defineAgent({ name: 'worker', ...definition }).run(swarm, { onError: () => undefined });
+    await vi.waitFor(() => expect(isDone(place)).toBe(true), { timeout: 20_000, interval: 50 });
+    return place;
+  });
+}
+
+async function again(place: Place, definition: Omit<AgentDefinition, 'name'>): Promise<RerunReport> {
+  const { keyring } = await loadKeyring(place.keyring);
+  return await rerun(defineAgent({ name: 'worker', ...definition }), place.log, { keyring });
+}
+
+const count = (place: Place, kind: string): number =>
+  place.records().filter(({ header }) => header.kind === kind).length;
+
+test('a handler that threw throws again, and does its second attempt', async () => {
+  const on = (): Handlers => {
+    let tries = 0;
+    return {
+      'thread.*.planner': async (_, context) => {
+        tries += 1;
+        await context.publish('thread.t1.worker', { tries });
+        if (tries === 1) throw new TypeError('not yet');
+      },
+    };
+  };
+  const place = await lived(
+    { on },
+    ['go'],
+    (there) => count(there, 'BUS.DELIVER') === 2 && count(there, 'BUS.PUBLISH') === 3,
+  );
+  expect(await again(place, { on })).toMatchObject({ deliveries: 2, publishes: 2, divergences: [] });
+  const calm = await again(place, {
+    on: { 'thread.*.planner': (_, context) => void context.publish('thread.t1.worker', { tries: 1 }) },
+  });
+  expect(calm.divergences).toMatchObject([
+    { code: 'throws-otherwise', index: 0, expected: { name: 'TypeError', message: 'not yet' } },
+    { code: 'publish-changed', index: 1, changes: [{ path: '/tries', expected: 2, actual: 1 }] },
+  ]);
+});
+
+test('a step that threw throws again, the same to its handler, and is not called', async () => {
+  let calls = 0;
+  const on: Handlers = {
+    'thread.*.planner': async (_, context) => {
+      const failed: unknown = await context
+        .step('tool', () => {
+          calls += 1;
+          throw Object.assign(new RangeError('out of tokens'), { code: 'E_TOKENS' });
+        })
+        .catch((error: unknown) => error);
+      const isStepError = failed instanceof StepError;
+      await context.publish('thread.t1.worker', isStepError ? { ...failed.thrown, step: failed.step } : 'no');
+      await context.publish(
+        'thread.t1.worker',
+        (await context.step('nothing', () => undefined)) ?? 'nothing',
+      );
+    },
+  };
+  const place = await lived({ on }, ['go'], (there) => count(there, 'BUS.PUBLISH') === 3);
+  const said = place
+    .records()
+    .filter(({ header }) => header.kind === 'BUS.PUBLISH')
+    .map(({ payload }) => String(payload));
+  expect(said).toEqual([
+    '"go"',
+    '{"name":"RangeError","message":"out of tokens","code":"E_TOKENS","step":"tool"}',
+    '"nothing"',
+  ]);
+  expect(await again(place, { on })).toMatchObject({ steps: 2, publishes: 2, divergences: [] });
+  expect(calls).toBe(1);
+});
+
+test('handlers side by side, and steps that raced, end as they ended', async () => {
+  let isLive = true;
+  const on = (): Handlers => {
+    const order: unknown[] = [];
+    const wait = async (name: string, ms: number): Promise<string> => {
+      if (!isLive) throw new Error('the world was asked');
+      await sleep(ms);
+      return name;
+    };
+    return {
+      'thread.*.planner': async ({ payload }, context: Context) => {
+        const n = payload as number;
+        const fast = context.step('race', wait, 'fast', 5 + ((n * 37) % 40));
+        const slow = context.step('race', wait, 'slow', 5 + ((n * 53) % 40));
+        const winner = await Promise.race([fast, slow]);
+        await Promise.all([fast, slow]);
+        order.push(n);
+        await context.publish('thread.t1.worker', { n, winner, order: [...order] });
+      },
+    };
+  };
+  const numbers = Array.from({ length: 24 }, (_, n) => n);
+  const place = await lived({ on, concurrency: 4 }, numbers, (there) => count(there, 'BUS.PUBLISH') === 48);
+  isLive = false;
+  const reports = [await again(place, { on, concurrency: 4 }), await again(place, { on, concurrency: 4 })];
+  for (const report of reports) {
+    expect(report).toMatchObject({ deliveries: 24, steps: 48, publishes: 24, divergences: [], impure: [] });
+  }
+  expect(reports[0]?.digest).toBe(reports[1]?.digest);
+});
+
+test('a message that the broker refused is refused again', async () => {
+  const on: Handlers = {
+    'thread.*.planner': async (_, context) => {
+      const failed = await context
+        .publish('thread.t1.worker', 'x'.repeat(2_000))
+        .catch((error: unknown) => error);
+      await context.publish('thread.t1.worker', { code: (failed as { code?: unknown }).code ?? 'none' });
+    },
+  };
+  await withServer(async (server) => {
+    const place = await agentsIn(temporaryFolder(), server.url, ['planner', 'worker']);
+    await using planner = await place.join('planner');
+    await using swarm = await place.join('worker');
+    await planner.publish('thread.t1.planner', 'go');
+    const bus = await connectBus({ url: server.url });
+    await bus.manager.streams.update('THREADS', { max_msg_size: 1_500 });
+    await bus.close();
+    await defineAgent({ name: 'worker', on }).run(swarm);
+    await vi.waitFor(() => expect(count(place, 'BUS.PUBLISH')).toBe(3), 20_000);
+    expect(count(place, 'BUS.UNSENT')).toBe(1);
+    expect(await again(place, { on })).toMatchObject({ publishes: 2, divergences: [] });
+  });
+});
+
+test('a process that was killed in the middle of a handler breaks off there, and its successor is as it was', async () => {
+  await withServer(async (server) => {
+    const place = await agentsIn(temporaryFolder(), server.url, ['planner', 'worker']);
+    await using planner = await place.join('planner');
+    const program = join(import.meta.dirname, '../fixtures/frail-agent.ts');
+    for (const question of ['a', 'b', 'c']) await planner.publish('thread.t1.planner', question);
+    const first = startProgram(program, [place.folder, server.url]);
+    expect(await once(first, 'exit')).toEqual([null, 'SIGKILL']);
+    const second = startProgram(program, [place.folder, server.url]);
+    await vi.waitFor(() => expect(count(place, 'BUS.PUBLISH')).toBe(3 + 1 + 6), {
+      timeout: 30_000,
+      interval: 100,
+    });
+    second.kill('SIGTERM');
+    expect(await once(second, 'exit')).toEqual([0, null]);
+    const { keyring } = await loadKeyring(place.keyring);
+    const report = await rerun(frailAgent(), place.log, { keyring });
+    expect(report.divergences).toEqual([]);
+    expect(report.sessions).toBe(2);
+    const changed = await rerun(
+      defineAgent({ name: 'worker', on: { 'thread.*.planner': () => undefined } }),
+      place.log,
+      { keyring },
+    );
+    expect(changed.divergences.filter(({ code }) => code === 'publish-missing')).toHaveLength(7);
+  });
+});
