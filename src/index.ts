@@ -21,7 +21,13 @@ export { errorCodes, SwarmError } from './base/errors.ts';
 export type { EventChannel } from './base/events.ts';
 export { busStatus, logFlushed, logSealed, messageRefused, sealFailed } from './base/events.ts';
 export type { Context, Named, SayOptions } from './handler/context.ts';
-export type { AgentDefinition, AgentHost, Handlers, MessageHandler } from './handler/definition.ts';
+export type {
+  AgentDefinition,
+  AgentHost,
+  BranchHost,
+  Handlers,
+  MessageHandler,
+} from './handler/definition.ts';
 export { DefinedAgent, defineAgent, HandlerTable } from './handler/definition.ts';
 export type { ReceivedParts } from './handler/received.ts';
 export { Received } from './handler/received.ts';
@@ -48,6 +54,8 @@ export type { Problem, Verified } from './record/line.ts';
 export { parseLine, printLine, verifyRecord } from './record/line.ts';
 export { signRecord } from './record/sign.ts';
 export type { SignedRecord } from './record/signed.ts';
+export type { Branch, BranchOptions } from './replay/branch.ts';
+export { branch } from './replay/branch.ts';
 export type { PayloadRule } from './replay/compare.ts';
 export type { Change, Divergence, DivergenceCode } from './replay/divergence.ts';
 export { divergenceCodes } from './replay/divergence.ts';

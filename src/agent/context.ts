@@ -15,11 +15,11 @@ import {
   type StepContent,
   stepDraft,
 } from '../handler/step.ts';
-import type { LogWriter } from '../log/writer.ts';
+import type { Draft } from '../record/draft.ts';
 
 /** What a handling needs of the swarm that it happens in. */
 export interface Surroundings {
-  readonly log: Pick<LogWriter, 'append'>;
+  append(draft: Draft): Promise<unknown>;
   publish(subject: string, payload: unknown, options: SayOptions): Promise<Named>;
 }
 
@@ -27,12 +27,14 @@ export class LiveContext implements Context {
   readonly #message: Received;
   readonly #surroundings: Surroundings;
   readonly #chance: Chance;
-  #calls = 0;
+  #calls: number;
   #ended = false;
 
-  constructor(message: Received, surroundings: Surroundings) {
+  /** `calls` is how many steps its handler took before, where it goes on from a log. */
+  constructor(message: Received, surroundings: Surroundings, calls = 0) {
     this.#message = message;
     this.#surroundings = surroundings;
+    this.#calls = calls;
     this.#chance = new Chance(message.delivery);
   }
 
@@ -83,7 +85,7 @@ export class LiveContext implements Context {
 
   async #record(name: string, content: StepContent, call?: number): Promise<void> {
     const { subject, trace } = this.#message.delivery.header;
-    await this.#surroundings.log.append({
+    await this.#surroundings.append({
       ...stepDraft(name, content),
       subject,
       cause: this.#message.delivery.leaf,

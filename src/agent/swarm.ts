@@ -13,8 +13,8 @@ import { type Bus, connectBus } from '../bus/connection.ts';
 import { openConsumer } from '../bus/consumer.ts';
 import { openPublisher, type Publisher } from '../bus/publisher.ts';
 import { ensureStream, threadsStream } from '../bus/stream.ts';
-import type { Named, SayOptions } from '../handler/context.ts';
-import type { AgentHost, DefinedAgent } from '../handler/definition.ts';
+import type { Context, Named, SayOptions } from '../handler/context.ts';
+import type { AgentHost, BranchHost, DefinedAgent } from '../handler/definition.ts';
 import { encodePayload } from '../handler/payload.ts';
 import { firstSaidAs, type Received } from '../handler/received.ts';
 import type { PublicKey, SigningKey } from '../identity/key.ts';
@@ -172,7 +172,7 @@ interface SwarmParts {
   readonly freshForNs: bigint;
 }
 
-export class Swarm implements AgentHost<RunOptions, Handling>, AsyncDisposable {
+export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, AsyncDisposable {
   readonly #parts: SwarmParts;
   readonly #outbox: Outbox;
   readonly #open = new Set<Subscription | Handling>();
@@ -291,7 +291,7 @@ export class Swarm implements AgentHost<RunOptions, Handling>, AsyncDisposable {
     return await this.handle(handlers.filters, { ...options, durable, concurrency }, async (message) => {
       const publish = (subject: string, payload: unknown, said: SayOptions): Promise<Named> =>
         this.publish(subject, payload, { ...said, cause: message }).then(({ record }) => record);
-      const context = new LiveContext(message, { log, publish });
+      const context = new LiveContext(message, { append: (draft) => log.append(draft), publish });
       try {
         await handlers.handlerOf(message.subject)?.(message, context);
       } catch (error) {
@@ -300,6 +300,20 @@ export class Swarm implements AgentHost<RunOptions, Handling>, AsyncDisposable {
       }
       await context.end();
     });
+  }
+
+  /** @internal Use `branch`. */
+  branch(message: Received, from: Named, thread: string, calls: number): Context {
+    const { log } = this.#parts;
+    const there = (subject: string): string => subject.replace(/^thread\.[^.]+/, `thread.${thread}`);
+    const append = (draft: Draft): Promise<unknown> =>
+      log.append({ ...draft, subject: there(draft.subject), refs: [from.leaf] });
+    const publish = async (subject: string, payload: unknown, said: SayOptions): Promise<Named> => {
+      const refs = [from, ...(said.refs ?? [])];
+      const { record } = await this.publish(there(subject), payload, { ...said, refs, cause: message });
+      return record;
+    };
+    return new LiveContext(message, { append, publish }, calls);
   }
 
   /**

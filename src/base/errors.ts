@@ -35,6 +35,7 @@ export const errorCodes = {
   PROOF_FAILED: 'A record cannot be proved: log, tiles and checkpoint contradict each other.',
   STATE_INVALID: 'The state of an incremental verification cannot be read.',
   LOG_UNSOUND: 'A log that does not prove itself was to be replayed.',
+  REPLAY_DIVERGED: 'An agent that was to go on from its history does not do again what it did.',
   LOG_CLOSED: 'The log was closed before the record could be written.',
   TILE_INVALID: "A tile of a log's tree is not as long as its place says.",
 

@@ -6,7 +6,7 @@
  */
 import { SwarmError } from '../base/errors.ts';
 import { matchesPattern, parsePattern, patternsOverlap, type SubjectPattern } from '../base/subject.ts';
-import type { Context } from './context.ts';
+import type { Context, Named } from './context.ts';
 import type { Received } from './received.ts';
 
 /** Handles one message: when it returns the message is acked, when it throws the message comes again, later each time. */
@@ -32,6 +32,13 @@ export interface AgentDefinition {
 /** Where agents run. */
 export interface AgentHost<Options, Running> {
   run(agent: DefinedAgent, options?: Options): Promise<Running>;
+}
+
+/** Where the handling of a recorded message goes on live. */
+export interface BranchHost {
+  readonly name: string | undefined;
+  /** Returns the context in which what follows the record `from` is done, in the thread `thread`, after `calls` steps. */
+  branch(message: Received, from: Named, thread: string, calls: number): Context;
 }
 
 const agentName = /^[A-Za-z0-9_-]{1,64}$/;
@@ -101,6 +108,18 @@ export class HandlerTable {
         `the filters ${one} and ${other} of the agent ${agent} take the same messages: make them one, and tell apart in the handler`,
       );
     }
+  }
+
+  /** Returns the handlers, with what they remember, for the messages of one thread; without those that are of another. */
+  inThread(thread: string): Handlers {
+    const inIt = this.#handlers.flatMap(([filter, handler]) => {
+      const [first = '', second, ...rest] = filter.split('.');
+      if (second === undefined) return first === '>' ? [[`thread.${thread}.>`, handler] as const] : [];
+      const isOfThreads = first === 'thread' || first === '*';
+      if (!isOfThreads || (second !== '*' && second !== '>' && second !== thread)) return [];
+      return [[['thread', thread, ...(second === '>' ? ['>'] : rest)].join('.'), handler] as const];
+    });
+    return Object.fromEntries(inIt);
   }
 
   /** Returns the handler that takes messages on `subject`, if any does. */

@@ -3,7 +3,8 @@
  * said.
  *
  * A call that nothing on the record answers is where it ends: its promise never comes, and what would follow is not
- * compared. Of a handling that broke off when it was recorded that is as it was.
+ * compared. Of a handling that broke off when it was recorded that is as it was. Where somebody answers beyond the record
+ * it goes on, but only if all was as recorded until there.
  */
 import { type Sha256Hex, sha256Hex } from '../base/encoding.ts';
 import { type ErrorCode, SwarmError } from '../base/errors.ts';
@@ -17,6 +18,7 @@ import type { SignedRecord } from '../record/signed.ts';
 import { changedFields, compareSaid, type Pair, type PayloadRule, type Said } from './compare.ts';
 import { type Change, changesBetween } from './divergence.ts';
 import type { Pace } from './pace.ts';
+import { unnoticed } from './purity.ts';
 import type { Place, RecordedPublish } from './recorded.ts';
 
 export interface KnownPublish {
@@ -47,8 +49,8 @@ export interface ReplayParts {
   /** Throws where the agent may not publish on a subject. */
   readonly requirePermission: (subject: string) => void;
   readonly rule: PayloadRule | undefined;
-  /** Answers what the record of a handling that broke off does not. @default nobody does */
-  readonly beyond?: Context;
+  /** Returns who answers, after so many steps, what the record of a handling that broke off does not. @default nobody does */
+  readonly beyond?: ((calls: number) => Context) | undefined;
 }
 
 /** A step otherwise than it was. */
@@ -78,6 +80,7 @@ export class ReplayContext implements Context {
   readonly #stepDivergences: StepDivergence[] = [];
   #steps = 0;
   #ended = false;
+  #live: Context | undefined;
   /** The call that nothing answers, counted as steps are; it is waited for no longer. */
   #stoppedAt: number | undefined;
   #stop: () => void = () => undefined;
@@ -96,6 +99,11 @@ export class ReplayContext implements Context {
 
   get isStopped(): boolean {
     return this.#stoppedAt !== undefined;
+  }
+
+  /** Whether it went on beyond its record. */
+  get isLive(): boolean {
+    return this.#live !== undefined;
   }
 
   /** How many steps were taken. */
@@ -122,7 +130,9 @@ export class ReplayContext implements Context {
     const ofName = [...this.#stepsLeft].filter((step) => step.name === name);
     const step = ofName.find(({ content }) => changesBetween(content.args, given).length === 0) ?? ofName[0];
     if (step === undefined) {
-      if (known.isCut && beyond !== undefined) return await beyond.step(name, act, ...args);
+      if (known.isCut && beyond !== undefined) {
+        return await unnoticed(() => this.#goOn(beyond, call).step(name, act, ...args));
+      }
       if (!known.isCut) {
         const inPlaceOf = [...this.#stepsLeft].find((left) => left.call === call)?.name;
         this.#stepDivergences.push({ kind: 'unrecorded', name, args: given, inPlaceOf });
@@ -134,6 +144,7 @@ export class ReplayContext implements Context {
     const changes = changesBetween(expected, given);
     if (changes.length > 0) {
       this.#stepDivergences.push({ kind: 'changed', step, change: { expected, actual: given, changes } });
+      if (beyond !== undefined) return await this.#stopHere(call);
     }
     await pace.turn(step.place);
     return outcomeOf(name, step.content) as Result;
@@ -155,11 +166,14 @@ export class ReplayContext implements Context {
     const left = [...this.#publishesLeft];
     const match = left.find(({ said }) => changedFields(said, message, rule).length === 0);
     if (match === undefined && left.length === 0 && known.isCut) {
-      if (beyond !== undefined) return await beyond.publish(subject, payload, options);
+      if (beyond !== undefined) {
+        return await unnoticed(() => this.#goOn(beyond, this.#steps).publish(subject, payload, options));
+      }
       return await this.#stopHere(this.#steps);
     }
     this.#saidSoFar.push({ message, match });
     if (match !== undefined) this.#publishesLeft.delete(match);
+    else if (beyond !== undefined) return await this.#stopHere(this.#steps);
     // What is said otherwise goes on under the leaf of what it stands for, so that one change is one divergence.
     const { place } = match ?? left.find(({ said }) => said.subject === subject) ?? {};
     await pace.turn(place ?? known.delivery);
@@ -195,6 +209,11 @@ export class ReplayContext implements Context {
   publishDivergences(): readonly Pair<KnownPublish>[] {
     const pairs = compareSaid(this.#parts.known.publishes, this.#saidSoFar, this.#parts.rule);
     return this.isStopped ? pairs.filter(({ said }) => said !== undefined) : pairs;
+  }
+
+  #goOn(beyond: (calls: number) => Context, calls: number): Context {
+    this.#live ??= beyond(calls);
+    return this.#live;
   }
 
   #stopHere(call: number): Promise<never> {

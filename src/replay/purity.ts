@@ -56,6 +56,11 @@ export function noticed<Result>(calls: ImpureCalls, handler: () => Result): Resu
   return noticing.run(calls, handler);
 }
 
+/** Runs what is done live, and may call what it likes. */
+export function unnoticed<Result>(act: () => Result): Result {
+  return noticing.run(undefined, act);
+}
+
 /** Wraps the functions until the returned function is called. */
 export function watchPurity(): () => void {
   watchers += 1;

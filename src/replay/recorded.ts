@@ -119,14 +119,19 @@ export async function readRecorded(path: string, whose: Whose): Promise<Recorded
   }
 }
 
+interface InSession {
+  readonly session: string;
+  readonly handling: RecordedHandling;
+}
+
 class Index {
   readonly sessions: Map<string, RecordedSession> = new Map();
   readonly durables: Map<string, number> = new Map();
   readonly #whose: Whose;
-  readonly #handlings = new Map<Sha256Hex, RecordedHandling>();
+  readonly #handlings = new Map<Sha256Hex, InSession>();
   readonly #publishes = new Map<Sha256Hex, RecordedPublish>();
   /** The session and handling of the last delivery of each message of a stream. */
-  readonly #last = new Map<string, { readonly session: string; readonly handling: RecordedHandling }>();
+  readonly #last = new Map<string, InSession>();
 
   constructor(whose: Whose) {
     this.#whose = whose;
@@ -137,7 +142,7 @@ class Index {
     const inFlush = path === undefined ? 0 : Number.parseInt(path, 10);
     const flush = header.seq - inFlush;
     const place: Place = { ...at, leaf, order: header.seq, flush, bytes: bytes.length };
-    const handling = header.cause && this.#handlings.get(header.cause);
+    const handling = this.#handlingOf(header);
     switch (header.kind) {
       case 'BUS.DELIVER':
         this.#addDelivery(header, place);
@@ -158,6 +163,12 @@ class Index {
     }
   }
 
+  /** What another session says of a delivery, a branch from it, is not what came of it. */
+  #handlingOf({ cause, session }: Header): RecordedHandling | undefined {
+    const known = cause && this.#handlings.get(cause);
+    return known && known.session === session ? known.handling : undefined;
+  }
+
   #addDelivery({ session, delivery }: Header, place: Place): void {
     if (delivery === undefined) return;
     const { stream, seq, consumer } = delivery;
@@ -174,7 +185,7 @@ class Index {
     const before = this.#last.get(message);
     if (before !== undefined && before.session !== session) before.handling.isCut = true;
     this.#last.set(message, { session, handling });
-    this.#handlings.set(place.leaf, handling);
+    this.#handlings.set(place.leaf, { session, handling });
     const known = this.sessions.get(session) ?? { session, handlings: [] };
     known.handlings.push(handling);
     this.sessions.set(session, known);

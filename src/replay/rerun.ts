@@ -9,6 +9,7 @@ import { createHash } from 'node:crypto';
 import { clearTimeout, setTimeout } from 'node:timers'; // the real ones, whoever stops the clock later
 import type { Sha256Hex } from '../base/encoding.ts';
 import { SwarmError } from '../base/errors.ts';
+import type { Context } from '../handler/context.ts';
 import type { DefinedAgent, HandlerTable } from '../handler/definition.ts';
 import { Received } from '../handler/received.ts';
 import { callKey, describeThrown, parseStep, type Thrown } from '../handler/step.ts';
@@ -65,7 +66,20 @@ export interface RerunReport {
  * the keyring has no such agent, `RECORD_MISSING` where the log has nothing for it, `LOG_OPEN`.
  */
 export async function rerun(agent: DefinedAgent, path: string, options: RerunOptions): Promise<RerunReport> {
-  const { keyring, until, anchors } = options;
+  return await withRecorded(agent, path, options, async (log, itself) => {
+    const run = new Rerun(agent, itself, log, options);
+    for (const { handlings } of log.sessions) await run.session(handlings, agent.begin());
+    return run.report(log.sessions.length);
+  });
+}
+
+/** Verifies the log at `path`, and calls `use` with what of it is the agent's. Throws what `rerun` throws. */
+export async function withRecorded<Result>(
+  agent: DefinedAgent,
+  path: string,
+  { keyring, until, anchors }: RerunOptions,
+  use: (log: RecordedLog, itself: Agent) => Promise<Result>,
+): Promise<Result> {
   await requireSound(path, { keyring, ...(anchors && { anchors }) });
   const itself = agentIn(keyring, agent.name);
   using log = await readRecorded(path, {
@@ -77,7 +91,7 @@ export async function rerun(agent: DefinedAgent, path: string, options: RerunOpt
   requireDeliveries(agent, path, log);
   const unwatch = watchPurity();
   try {
-    return await new Rerun(agent, itself, log, options).run();
+    return await use(log, itself);
   } finally {
     unwatch();
   }
@@ -107,7 +121,16 @@ interface Outcome {
   readonly lines: readonly string[];
 }
 
-class Rerun {
+interface Surroundings {
+  readonly handlers: HandlerTable;
+  readonly pace: Pace;
+  /** Whether the log has nothing but the delivery of it, and of those after it. */
+  readonly isTraceless: boolean;
+  readonly beyond: ((message: Received, calls: number) => Context) | undefined;
+}
+
+/** An agent being run again. */
+export class Rerun {
   readonly #agent: DefinedAgent;
   readonly #itself: Agent;
   readonly #log: RecordedLog;
@@ -122,14 +145,36 @@ class Rerun {
     this.#options = options;
   }
 
-  async run(): Promise<RerunReport> {
-    for (const { handlings } of this.#log.sessions) await this.#runSession(handlings);
+  /** Handles a session's deliveries, as many at once as the agent does; the last one goes on `beyond` its record. */
+  async session(
+    handlings: readonly RecordedHandling[],
+    handlers: HandlerTable,
+    beyond?: (message: Received, calls: number) => Context,
+  ): Promise<void> {
+    const pace = new Pace();
+    const queue = handlings.entries();
+    const lastTraced = lastWithTrace(handlings);
+    const work = async (): Promise<void> => {
+      for (const [at, handling] of queue) {
+        await this.#handle(handling, {
+          handlers,
+          pace,
+          isTraceless: at > lastTraced,
+          beyond: at === handlings.length - 1 ? beyond : undefined,
+        });
+      }
+    };
+    await Promise.all(Array.from({ length: this.#agent.concurrency }, work));
+  }
+
+  /** Returns what was done until now, in so many sessions. */
+  report(sessions: number): RerunReport {
     const outcomes = this.#outcomes;
     const digest = createHash('sha256');
     for (const { lines } of outcomes) for (const line of lines) digest.update(`${line}\n`);
     return {
       agent: this.#agent.name,
-      sessions: this.#log.sessions.length,
+      sessions,
       deliveries: outcomes.length,
       publishes: sum(outcomes, ({ publishes }) => publishes),
       steps: sum(outcomes, ({ steps }) => steps),
@@ -139,23 +184,9 @@ class Rerun {
     };
   }
 
-  /** Handles a session's deliveries with fresh handlers, as many at once as the agent does. */
-  async #runSession(handlings: readonly RecordedHandling[]): Promise<void> {
-    const handlers = this.#agent.begin();
-    const pace = new Pace();
-    const queue = handlings.entries();
-    const last = lastWithTrace(handlings);
-    const work = async (): Promise<void> => {
-      for (const [at, handling] of queue) await this.#runHandling(handling, at > last, handlers, pace);
-    };
-    await Promise.all(Array.from({ length: this.#agent.concurrency }, work));
-  }
-
-  async #runHandling(
+  async #handle(
     handling: RecordedHandling,
-    isTraceless: boolean,
-    handlers: HandlerTable,
-    pace: Pace,
+    { handlers, pace, isTraceless, beyond }: Surroundings,
   ): Promise<void> {
     const { thread, returnWithinMs = 10_000, payloads } = this.#options;
     const { record: delivery, received } = this.#deliveryOf(handling);
@@ -187,15 +218,19 @@ class Rerun {
       pace,
       rule: payloads,
       requirePermission: (to) => this.#requirePermission(to),
+      beyond: beyond && ((calls) => beyond(received, calls)),
     });
     const ended = await noticed(this.#impure, () =>
       raced(
         (async () => await handler(received, context))().then(
           () => ({ thrown: undefined }),
-          (error: unknown) => ({ thrown: describeThrown(error) }),
+          (error: unknown) => {
+            if (context.isLive) throw error;
+            return { thrown: describeThrown(error) };
+          },
         ),
         context.stopped,
-        returnWithinMs,
+        beyond === undefined ? returnWithinMs : undefined,
       ),
     );
     context.end();
@@ -274,21 +309,24 @@ class Rerun {
   }
 }
 
+/** Nothing was done. */
 const nothing: Outcome = { divergences: [], publishes: 0, steps: 0, lines: [] };
 
-/** Waits for `work`, but no longer than until `stopped`, or for `ms`. */
+/** Waits for `work`, but no longer than until `stopped`, or for `ms` where given. */
 async function raced<Result>(
   work: Promise<Result>,
   stopped: Promise<void>,
-  ms: number,
+  ms: number | undefined,
 ): Promise<Result | 'stopped' | 'late'> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<'late'>((resolve) => {
-    timer = setTimeout(() => resolve('late'), ms);
+    if (ms !== undefined) timer = setTimeout(() => resolve('late'), ms);
   });
-  const result = await Promise.race([work, stopped.then(() => 'stopped' as const), late]);
-  clearTimeout(timer);
-  return result;
+  try {
+    return await Promise.race([work, stopped.then(() => 'stopped' as const), late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function sum<One>(all: readonly One[], of: (one: One) => number): number {
