@@ -191,6 +191,11 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
     return this.#parts.agent?.name;
   }
 
+  /** Whose keys count here. */
+  get keyring(): Keyring {
+    return this.#parts.keyring;
+  }
+
   get publicKey(): PublicKey {
     return this.#parts.key.publicKey;
   }

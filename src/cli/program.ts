@@ -42,6 +42,10 @@ const entries: Readonly<Record<string, Entry>> = {
     summary: 'check the proof of one record with the keyring alone',
     load: () => import('./commands/check-proof.ts'),
   },
+  rerun: {
+    summary: 'run agents again from a log, and name what they do otherwise',
+    load: () => import('./commands/rerun.ts'),
+  },
 };
 
 const description = `The Intercom and the CCTV for swarms of agents: messages over NATS JetStream, each signed, logged
@@ -56,6 +60,7 @@ Examples:
   $ swarm sub 'thread.t1.>'                                 hear it
   $ swarm verify                                            prove it
   $ swarm prove logs/swarm.jsonl:1                          prove one record to others
+  $ swarm rerun agents/worker.js                            do its agents do the same again?
 
 Exit codes: 0 true, 1 findings, 2 wrong usage, 3 could not look.
 Environment: NATS_URL, NATS_CREDS, SWARM_ENV, SWARM_LOG, SWARM_KEYRING, SWARM_STATE, SWARM_STREAM,
