@@ -78,7 +78,7 @@ function placeOf(from: string | undefined, log: string | undefined, size: number
 
 /** Returns the record key that `who` names: its own, or that of an agent that has one only, or one only that counts. */
 function keyOf(who: string, keyring: Keyring): PublicKey {
-  const agent = keyring.agents.find(({ name }) => name === who);
+  const agent = keyring.named(who);
   if (agent === undefined) {
     if (!agentNameGrammar.test(who)) return parsePublicKey(who);
     const names = keyring.agents.map(({ name }) => name).join(', ') || 'nobody';
