@@ -27,10 +27,9 @@ Examples:
   $ swarm keys add 'planner 9a3f… … U…'      take over the line that another agent handed out
   $ swarm keys list`,
     );
-  make.define(command.command('new'), invocation);
-  show.define(command.command('show'), invocation);
-  add.define(command.command('add'), invocation);
-  list.define(command.command('list'), invocation);
-  revoke.define(command.command('revoke'), invocation);
-  remove.define(command.command('remove'), invocation);
+  for (const [name, { define }] of Object.entries({ new: make, show, add, list, revoke, remove })) {
+    const subcommand = command.command(name);
+    subcommand.showHelpAfterError(`\`swarm keys ${name} --help\` shows how it is used.`);
+    define(subcommand, invocation);
+  }
 }
