@@ -81,8 +81,13 @@ function merged(name: string, key: KeyringKey, again: KeyringKey): KeyringKey {
 export function withoutAgent(keyring: Keyring, name: string): Keyring {
   const agents = keyring.file.agents.filter((agent) => agent.name !== name);
   if (agents.length < keyring.file.agents.length) return withEntries(keyring, agents);
+  throw noAgent(keyring, name);
+}
+
+/** Returns the error for a name that is no agent's: it says whose there are. */
+export function noAgent(keyring: Keyring, name: string): SwarmError {
   const names = keyring.agents.map((agent) => agent.name).join(', ') || 'nobody';
-  throw new SwarmError('USAGE', `no agent ${quoted(name)} in the keyring, which has: ${names}`);
+  return new SwarmError('USAGE', `no agent ${quoted(name)} in the keyring, which has: ${names}`);
 }
 
 /**

@@ -10,7 +10,7 @@ import { SwarmError } from '../../base/errors.ts';
 import { agentNameGrammar } from '../../identity/agent-name.ts';
 import { type PublicKey, parsePublicKey } from '../../identity/key.ts';
 import { type Keyring, loadKeyring, type Revocation } from '../../identity/keyring.ts';
-import { updateKeyring, withRevoked } from '../../identity/keyring-edit.ts';
+import { noAgent, updateKeyring, withRevoked } from '../../identity/keyring-edit.ts';
 import { quoted } from '../../identity/quoted.ts';
 import type { Invocation } from '../invocation.ts';
 import { given, parseCount } from '../options.ts';
@@ -81,8 +81,7 @@ function keyOf(who: string, keyring: Keyring): PublicKey {
   const agent = keyring.named(who);
   if (agent === undefined) {
     if (!agentNameGrammar.test(who)) return parsePublicKey(who);
-    const names = keyring.agents.map(({ name }) => name).join(', ') || 'nobody';
-    throw new SwarmError('USAGE', `no agent ${quoted(who)} in the keyring, which has: ${names}`);
+    throw noAgent(keyring, who);
   }
   const counting = agent.keys.filter(({ revoked }) => revoked === undefined);
   const [key, ...others] = counting.length === 0 ? agent.keys : counting;
