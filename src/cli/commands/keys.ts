@@ -27,9 +27,12 @@ Examples:
   $ swarm keys add 'planner 9a3f… … U…'      take over the line that another agent handed out
   $ swarm keys list`,
     );
-  for (const [name, { define }] of Object.entries({ new: make, show, add, list, revoke, remove })) {
-    const subcommand = command.command(name);
-    subcommand.showHelpAfterError(`\`swarm keys ${name} --help\` shows how it is used.`);
-    define(subcommand, invocation);
-  }
+  const subcommand = (name: string): Command =>
+    command.command(name).showHelpAfterError(`\`swarm keys ${name} --help\` shows how it is used.`);
+  make.define(subcommand('new'), invocation);
+  show.define(subcommand('show'), invocation);
+  add.define(subcommand('add'), invocation);
+  list.define(subcommand('list'), invocation);
+  revoke.define(subcommand('revoke'), invocation);
+  remove.define(subcommand('remove'), invocation);
 }
