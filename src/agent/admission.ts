@@ -5,6 +5,7 @@
  */
 import { sha256Hex } from '../base/encoding.ts';
 import { isSubject } from '../base/subject.ts';
+import { spokenDuration } from '../bus/time.ts';
 import type { Agent, Keyring } from '../identity/keyring.ts';
 import type { RejectReason } from '../record/kind.ts';
 import { checkSignature, type SignedRecord } from '../record/signed.ts';
@@ -75,9 +76,10 @@ export function admit(message: Incoming, receiver: Receiver): Admission {
     return refuse('payload-mismatch', 'the data is not what was signed');
   const age = message.timestampNs - header.tsNs;
   if (age > receiver.freshForNs || age < -receiver.freshForNs) {
+    const side = age > 0n ? 'before' : 'after';
     return refuse(
       'stale',
-      `signed ${Number(age) / 1e9} s before the broker took it; at most ${Number(receiver.freshForNs) / 1e9} s count`,
+      `dated ${spokenDuration(Math.abs(Number(age)))} ${side} the broker took it; up to ${spokenDuration(Number(receiver.freshForNs))} counts as fresh`,
     );
   }
   return { admitted: true, record, sender: known.agent };

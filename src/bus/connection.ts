@@ -43,9 +43,10 @@ export interface BusOptions {
   readonly reconnectWaitMs?: number;
   /** A server that leaves two pings of this distance unanswered is given up. @default 10000 */
   readonly pingIntervalMs?: number;
-  /** How long the broker may take over an administrative request. @default 5000 */
-  readonly requestTimeoutMs?: number;
 }
+
+/** How long the broker may take over a request about streams or consumers. */
+const administeredWithinMs = 5_000;
 
 /** What the other files of this folder are told. Listeners must not throw. */
 export interface BusListener {
@@ -58,7 +59,7 @@ export interface BusListener {
 
 /** Connects, and returns the bus; throws `USAGE`, `BUS_UNREACHABLE`, `BUS_AUTH`, `BUS_CREDENTIALS`, `BUS_TLS`, `BUS_TOO_OLD` or `BUS_NO_JETSTREAM`. */
 export async function connectBus(options: BusOptions = {}): Promise<Bus> {
-  const { connectTimeoutMs = 5_000, requestTimeoutMs = 5_000, reconnectWaitMs = 500 } = options;
+  const { connectTimeoutMs = 5_000, reconnectWaitMs = 500 } = options;
   const address = parseAddress(options.url ?? 'nats://127.0.0.1:4222');
   const login = await credentialsOf(address, options.credentials);
   const settings: NodeConnectionOptions = {
@@ -90,7 +91,7 @@ export async function connectBus(options: BusOptions = {}): Promise<Bus> {
   }
   try {
     requireVersion(connection.info?.version ?? '0', address.shown);
-    const manager = await jetstreamManager(connection, { checkAPI: false, timeout: requestTimeoutMs });
+    const manager = await jetstreamManager(connection, { checkAPI: false, timeout: administeredWithinMs });
     await requireJetStream(manager, address.shown);
     return new Bus(connection, manager, {
       address: address.shown,
@@ -122,7 +123,6 @@ export class Bus implements AsyncDisposable {
   #session = 1;
   #maxPayload: number;
   #serverName: string;
-  #serverVersion: string;
   readonly #said = new Set<string>();
 
   constructor(
@@ -136,7 +136,6 @@ export class Bus implements AsyncDisposable {
     this.inboxPrefix = names.inboxPrefix;
     this.#maxPayload = nats.info?.max_payload ?? 1_048_576;
     this.#serverName = nats.info?.server_name ?? '';
-    this.#serverVersion = nats.info?.version ?? '';
     this.#watching = this.#watch(nats.status());
     this.closed = nats.closed().then(async (error) => {
       await this.#watching;
@@ -168,10 +167,6 @@ export class Bus implements AsyncDisposable {
 
   get serverName(): string {
     return this.#serverName;
-  }
-
-  get serverVersion(): string {
-    return this.#serverVersion;
   }
 
   /** Tells `listener` of every change until the returned function is called. */
@@ -294,7 +289,6 @@ export class Bus implements AsyncDisposable {
     this.#said.clear();
     this.#maxPayload = info?.max_payload ?? this.#maxPayload;
     this.#serverName = info?.server_name ?? this.#serverName;
-    this.#serverVersion = info?.version ?? this.#serverVersion;
     busStatus.publish({
       status: 'reconnected',
       detail: `connected again to nats://${server} (${this.#serverName})`,

@@ -96,11 +96,6 @@ export class BusMessage {
     return this.#message.data;
   }
 
-  /** Returns every value of the header of exactly this name, untrimmed, in order. */
-  header(name: string): readonly string[] {
-    return this.headers.values(name);
-  }
-
   get headers(): ReceivedHeaders {
     this.#headers ??= new ReceivedHeaders(headerBlock(this.#message));
     return this.#headers;

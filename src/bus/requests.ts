@@ -57,16 +57,16 @@ export abstract class Request {
 export interface RequestsOptions {
   /** Requests outstanding at once. @default 1024 */
   readonly window?: number;
-  /** Bytes outstanding at once; a single larger request goes alone. @default 32 MiB */
-  readonly windowBytes?: number;
   /** How long to wait for an answer before sending again; doubled each time, up to four times this. @default 2000 */
   readonly answerWithinMs?: number;
 }
 
+/** Bytes outstanding at once; a single larger request goes alone. */
+const windowBytes = 32 << 20;
+
 export class Requests {
   readonly #bus: Bus;
   readonly #window: number;
-  readonly #windowBytes: number;
   readonly #answerWithinMs: number;
   readonly #tickMs: number;
   readonly #inbox: string;
@@ -86,10 +86,9 @@ export class Requests {
   #closed = false;
 
   constructor(bus: Bus, options: RequestsOptions = {}) {
-    const { window = 1_024, windowBytes = 32 * 1_048_576, answerWithinMs = 2_000 } = options;
+    const { window = 1_024, answerWithinMs = 2_000 } = options;
     this.#bus = bus;
     this.#window = window;
-    this.#windowBytes = windowBytes;
     this.#answerWithinMs = answerWithinMs;
     this.#tickMs = Math.max(10, Math.min(200, answerWithinMs / 4));
     this.#inbox = createInbox(bus.inboxPrefix);
@@ -184,7 +183,7 @@ export class Requests {
     return (
       this.#bus.isConnected &&
       this.#outstanding.size < this.#window &&
-      (this.#outstandingBytes + request.bytes <= this.#windowBytes || this.#outstanding.size === 0)
+      (this.#outstandingBytes + request.bytes <= windowBytes || this.#outstanding.size === 0)
     );
   }
 

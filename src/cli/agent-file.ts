@@ -1,5 +1,5 @@
 /**
- * Where an agent's key is, and what the agent is called if nobody says: after its env file.
+ * What an agent is called if nobody says: after its env file.
  */
 import { basename } from 'node:path';
 import { agentNameGrammar } from '../identity/agent-name.ts';

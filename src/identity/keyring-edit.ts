@@ -29,10 +29,11 @@ export interface WithAgentOptions {
 }
 
 /**
- * Returns `keyring` with `entry` in it, and `keyring` itself if it is there already. Throws
- * `KEYRING_CONFLICT` where the name has another key and `rotate` is not set, where a key is another agent's,
- * and where the entry says otherwise than the keyring of what both have; `KEYRING_INVALID` for an entry that
- * no keyring could hold.
+ * Returns `keyring` with `entry` in it, and `keyring` itself if it is there already. Rights that the entry names are
+ * then all that the agent has, so that the same entry always means the same; without any, a new agent has its default
+ * ones and another keeps what it has. Throws `KEYRING_CONFLICT` where the name has another key and `rotate` is not set,
+ * where a key is another agent's, and where the entry says otherwise than the keyring of a key that both have;
+ * `KEYRING_INVALID` for an entry that no keyring could hold.
  */
 export function withAgent(keyring: Keyring, entry: AgentEntry, options: WithAgentOptions = {}): Keyring {
   for (const { record } of entry.keys) {
@@ -43,12 +44,6 @@ export function withAgent(keyring: Keyring, entry: AgentEntry, options: WithAgen
   }
   const present = keyring.file.agents.find(({ name }) => name === entry.name);
   if (present === undefined) return withEntries(keyring, [...keyring.file.agents, entry]);
-  if (entry.publish !== undefined && !sameJson(entry.publish, present.publish)) {
-    throw new SwarmError(
-      'KEYRING_CONFLICT',
-      `${entry.name} is already in the keyring with other rights to publish; change them in the file`,
-    );
-  }
   const added = entry.keys.filter(({ record }) => !present.keys.some((key) => key.record === record));
   if (added.length > 0 && options.rotate !== true) {
     throw new SwarmError(
@@ -60,7 +55,8 @@ export function withAgent(keyring: Keyring, entry: AgentEntry, options: WithAgen
     const again = entry.keys.find(({ record }) => record === key.record);
     return again === undefined ? key : merged(entry.name, key, again);
   });
-  const agent = { ...present, keys: [...kept, ...added] };
+  const rights = entry.publish === undefined ? {} : { publish: entry.publish };
+  const agent = { ...present, ...rights, keys: [...kept, ...added] };
   if (sameJson(agent, present)) return keyring;
   return withEntries(
     keyring,
@@ -85,8 +81,13 @@ function merged(name: string, key: KeyringKey, again: KeyringKey): KeyringKey {
 export function withoutAgent(keyring: Keyring, name: string): Keyring {
   const agents = keyring.file.agents.filter((agent) => agent.name !== name);
   if (agents.length < keyring.file.agents.length) return withEntries(keyring, agents);
+  throw noAgent(keyring, name);
+}
+
+/** Returns the error for a name that is no agent's: it says whose there are. */
+export function noAgent(keyring: Keyring, name: string): SwarmError {
   const names = keyring.agents.map((agent) => agent.name).join(', ') || 'nobody';
-  throw new SwarmError('USAGE', `no agent ${quoted(name)} in the keyring, which has: ${names}`);
+  return new SwarmError('USAGE', `no agent ${quoted(name)} in the keyring, which has: ${names}`);
 }
 
 /**

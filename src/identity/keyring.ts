@@ -64,6 +64,11 @@ export class Keyring {
     throw new SwarmError('KEYRING_INVALID', `${name} is not a valid keyring:${list}`);
   }
 
+  /** Returns the agent of that name. */
+  named(name: string): Agent | undefined {
+    return this.agents.find((agent) => agent.name === name);
+  }
+
   /** Returns the agent whose record key `key` is, and its entry, whether revoked or not. */
   find(key: PublicKey): { readonly agent: Agent; readonly key: KeyringKey } | undefined {
     return this.#byKey.get(key);

@@ -6,7 +6,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { jetstreamManager } from '@nats-io/jetstream';
 import { connect, type NatsConnection } from '@nats-io/transport-node';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { admit, type Incoming, type Receiver } from '../../src/agent/admission.ts';
+import { type Admission, admit, type Incoming, type Receiver } from '../../src/agent/admission.ts';
 import type { Swarm } from '../../src/agent/swarm.ts';
 import { EncodedHeaders, ReceivedHeaders } from '../../src/bus/headers.ts';
 import { SigningKey } from '../../src/identity/key.ts';
@@ -414,6 +414,11 @@ const receiver: Receiver = {
 
 /** Returns what becomes of a message that is as it should be but for `faults`. */
 function admitted(...faults: ((situation: Situation) => void)[]): string {
+  const admission = judged(...faults);
+  return admission.admitted ? 'admitted' : admission.reason;
+}
+
+function judged(...faults: ((situation: Situation) => void)[]): Admission {
   const situation: Situation = {
     key: keys.known,
     signedFor: 'thread.t.planner',
@@ -434,8 +439,7 @@ function admitted(...faults: ((situation: Situation) => void)[]): string {
     headers: new ReceivedHeaders(block(situation.headers(record))),
     timestampNs: tsNs + ageNs,
   };
-  const admission = admit(message, receiver);
-  return admission.admitted ? 'admitted' : admission.reason;
+  return admit(message, receiver);
 }
 
 /** Wraps how the headers are made, so that two faults of them add up. */
@@ -506,4 +510,14 @@ test.each([
     situation.ageNs = ageNs;
   };
   expect(admitted(aged)).toBe(becomes);
+});
+
+test.each([
+  [45_279_958_023n, 'dated 45.28s before the broker took it; up to 15s counts as fresh'],
+  [-60n * seconds, 'dated 60s after the broker took it; up to 15s counts as fresh'],
+])('a person is told how far a stale record is off, and on which side: %d ns', (ageNs, detail) => {
+  const aged = (situation: Situation): void => {
+    situation.ageNs = ageNs;
+  };
+  expect(judged(aged)).toMatchObject({ reason: 'stale', detail });
 });

@@ -157,7 +157,6 @@ describe('an established connection', () => {
     await using server = await testServer({ serverName: 'broker-1' });
     const bus = await connectBus({ url: server.url });
     expect(bus.serverName).toBe('broker-1');
-    expect(bus.serverVersion).toMatch(/^2\.\d+\./);
     expect(bus.maxPayload).toBe(1_048_576);
     expect(await bus.roundTripMs()).toBeGreaterThanOrEqual(0);
     await bus.close();

@@ -48,7 +48,7 @@ describe('publish', () => {
     expect(Buffer.from(first?.data ?? [])).toEqual(payload);
     expect(first?.headers.names()).toEqual(['Nats-Msg-Id', 'Swarm-Record', 'traceparent']);
     expect(first?.headers.messageId).toBe('the-id');
-    expect(first?.header('Swarm-Record')).toEqual(['{"a":"b"}']);
+    expect(first?.headers.values('Swarm-Record')).toEqual(['{"a":"b"}']);
     expect(second?.data.length).toBe(0);
     await deliveries.stop();
   });

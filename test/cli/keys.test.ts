@@ -105,7 +105,7 @@ test.concurrent('a forced new key stands beside the old one, whose file is kept'
     planner <key> <key> <nkey>
     ! Wrote a new key pair to .env. It holds the secret: keep it to yourself, and out of git.
     ! The file as it was is now <...>.env.<file-time>.bak.
-    ! Added the key to planner in swarm.keys.json. Its older keys still count there until you mark them "revoked".
+    ! Added the key to planner in swarm.keys.json. Its older keys still count there until \`swarm keys revoke\` ends that.
     ! To hand to others, for their \`swarm keys add\`:`,
   );
   expect(agentsIn(folder)).toEqual({ planner: { keys: 2, publish: ['thread.*.planner'] } });

@@ -66,6 +66,10 @@ test.concurrent('what is used wrongly is named, with what was meant and where to
     ! swarm: unknown command 'ad' (Did you mean add?)
     ! \`swarm keys --help\` shows how it is used.
     [2]
+    $ swarm keys new --nmae planner
+    ! swarm: unknown option '--nmae' (Did you mean --name?)
+    ! \`swarm keys new --help\` shows how it is used.
+    [2]
     $ swarm up --port 65536
     ! swarm: option '--port <port>' argument '65536' is invalid. It is not a port: 0 (a free one) to 65535.
     ! \`swarm up --help\` shows how it is used.

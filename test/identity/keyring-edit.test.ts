@@ -87,15 +87,17 @@ describe('adding', () => {
     expect(withAgent(revoking, planner)).toBe(revoking);
   });
 
-  test('rights to publish are kept, and never changed by adding', () => {
+  test('rights to publish are kept unless the entry names some, which are then all', () => {
     const limited = withAgent(emptyKeyring, { ...planner, publish: ['a.>'] });
     expect(withAgent(limited, entry('planner', newKey()), { rotate: true }).file.agents[0]?.publish).toEqual([
       'a.>',
     ]);
-    expect(() => withAgent(limited, { ...planner, publish: ['>'] })).toThrow(conflict(/rights/));
-    expect(() => withAgent(before, { ...planner, publish: ['>'] }, { rotate: true })).toThrow(
-      conflict(/rights/),
-    );
+    expect(withAgent(limited, planner)).toBe(limited);
+    for (const keyring of [before, limited]) {
+      const changed = withAgent(keyring, { ...planner, publish: ['b.>', 'c.d'] });
+      expect(changed.named('planner')?.publish).toEqual(['b.>', 'c.d']);
+      expect(withAgent(changed, { ...planner, publish: ['b.>', 'c.d'] })).toBe(changed);
+    }
   });
 
   test('what no keyring could hold is refused', () => {

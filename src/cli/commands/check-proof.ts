@@ -5,7 +5,6 @@
  */
 import type { Command } from '@commander-js/extra-typings';
 import { readSettings } from '../../agent/settings.ts';
-import { encodeBase64 } from '../../base/encoding.ts';
 import type { PublicKey } from '../../identity/key.ts';
 import { type Keyring, loadKeyring } from '../../identity/keyring.ts';
 import type { SignedRecord } from '../../record/signed.ts';
@@ -14,6 +13,7 @@ import { readNamedFile } from '../files.ts';
 import type { Invocation } from '../invocation.ts';
 import { given } from '../options.ts';
 import { type Output, styled } from '../output.ts';
+import { jsonWithPayload, shownPayload } from '../payload.ts';
 
 export function define(command: Command, { out, end }: Invocation): void {
   command
@@ -61,16 +61,16 @@ function print(
   out.data(`what       ${kind} on ${subject}`);
   if (received !== undefined) {
     const from = received.header.signer;
-    out.data(`heard of   ${nameOf(from, keyring)} (key ${from})`);
+    out.data(`heard from ${nameOf(from, keyring)} (key ${from})`);
   }
   out.data(`when       ${new Date(Number(tsNs / 1_000_000n)).toISOString()}, as its writer says`);
   out.data(`leaf       ${record.leaf}`);
   out.data(payloadLine(record));
 }
 
-function payloadLine({ payload, payloadIsJson, header }: SignedRecord): string {
+function payloadLine({ payload, header }: SignedRecord): string {
   if (payload === undefined) return `payload withheld: SHA-256 ${header.payloadHash}`;
-  return `payload    ${payloadIsJson ? payload.toString('utf8') : `base64:${encodeBase64(payload)}`}`;
+  return `payload    ${shownPayload(payload)}`;
 }
 
 function nameOf(key: string, keyring: Keyring): string {
@@ -96,13 +96,10 @@ function asJson(
   return `${facts.slice(0, -1)},"record":${record === undefined ? 'null' : recordAsJson(record, keyring)}}`;
 }
 
-function recordAsJson(
-  { header, leaf, received, payload, payloadIsJson }: SignedRecord,
-  keyring: Keyring,
-): string {
+function recordAsJson({ header, leaf, received, payload }: SignedRecord, keyring: Keyring): string {
   const { tsNs, kind, subject, signer, payloadHash } = header;
   const from = received?.header.signer;
-  const facts = JSON.stringify({
+  const facts = {
     leaf,
     kind,
     subject,
@@ -112,10 +109,6 @@ function recordAsJson(
     ts_ns: String(tsNs), // larger than a double holds
     payload_hash: payloadHash,
     withheld: payload === undefined,
-  });
-  if (payload === undefined) return facts;
-  const said = payloadIsJson
-    ? `"payload":${payload.toString('utf8')}`
-    : `"payload_b64":"${encodeBase64(payload)}"`;
-  return `${facts.slice(0, -1)},${said}}`;
+  };
+  return payload === undefined ? JSON.stringify(facts) : jsonWithPayload(facts, payload);
 }

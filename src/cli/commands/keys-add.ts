@@ -6,11 +6,11 @@ import type { Command } from '@commander-js/extra-typings';
 import { loadKey } from '../../agent/self.ts';
 import { readSettings, type Settings } from '../../agent/settings.ts';
 import { SwarmError } from '../../base/errors.ts';
+import { parsePattern } from '../../base/subject.ts';
 import { parseHandover, refuseSecrets } from '../../identity/handover.ts';
 import { type Keyring, loadKeyring } from '../../identity/keyring.ts';
-import { emptyKeyring, updateKeyring } from '../../identity/keyring-edit.ts';
+import { emptyKeyring, updateKeyring, withAgent } from '../../identity/keyring-edit.ts';
 import type { Invocation } from '../invocation.ts';
-import { parsePatterns, rightsOf, withAgentAndRights } from '../keyring-change.ts';
 import { collect, given } from '../options.ts';
 import type { Output } from '../output.ts';
 
@@ -35,7 +35,7 @@ Examples:
   $ ssh agent@host swarm keys show | swarm keys add -`,
     )
     .action(async (words, { publish, rotate = false, keyring }) => {
-      const patterns = parsePatterns(publish);
+      const patterns = publish?.map(parsePattern);
       const settings = await readSettings(given({ keyring }));
       const lines = await readLines(words);
       await requireNoSecret(lines, settings);
@@ -45,7 +45,7 @@ Examples:
         before = current;
         return handovers.reduce(
           (changed, { name, ...key }) =>
-            withAgentAndRights(changed, { name, ...given({ publish: patterns }), keys: [key] }, { rotate }),
+            withAgent(changed, { name, ...given({ publish: patterns }), keys: [key] }, { rotate }),
           current,
         );
       });
@@ -71,10 +71,9 @@ async function requireNoSecret(lines: readonly string[], settings: Settings): Pr
 }
 
 function tellOfChange(name: string, before: Keyring, after: Keyring, path: string, out: Output): void {
-  const keysIn = (keyring: Keyring): number =>
-    keyring.agents.find((agent) => agent.name === name)?.keys.length ?? 0;
-  const had = rightsOf(before, name);
-  const has = rightsOf(after, name);
+  const keysIn = (keyring: Keyring): number => keyring.named(name)?.keys.length ?? 0;
+  const had = before.named(name)?.publish ?? [];
+  const has = after.named(name)?.publish ?? [];
   const lost = had.filter((pattern) => !has.includes(pattern));
   const rights = `It may publish on: ${has.join(', ') || 'nothing'}`;
   if (keysIn(before) === 0) out.note(`Added ${name} to ${path}. ${rights}`);

@@ -7,15 +7,15 @@
 import type { Command } from '@commander-js/extra-typings';
 import { readSettings } from '../../agent/settings.ts';
 import { messageOf, SwarmError } from '../../base/errors.ts';
+import { parsePattern } from '../../base/subject.ts';
 import { parseAgentName } from '../../identity/agent-name.ts';
 import { loadIdentity, pairPresent, readEnvFile, saveIdentity } from '../../identity/envfile.ts';
 import { parseHandover, printHandover } from '../../identity/handover.ts';
 import { generateKey, type PublicKey } from '../../identity/key.ts';
 import { type AgentEntry, type Keyring, loadKeyring } from '../../identity/keyring.ts';
-import { emptyKeyring, updateKeyring } from '../../identity/keyring-edit.ts';
+import { emptyKeyring, updateKeyring, withAgent } from '../../identity/keyring-edit.ts';
 import { nameFromEnvFile } from '../agent-file.ts';
 import type { Invocation } from '../invocation.ts';
-import { parsePatterns, rightsOf, withAgentAndRights } from '../keyring-change.ts';
 import { collect, given } from '../options.ts';
 import { type Output, styled } from '../output.ts';
 
@@ -47,7 +47,7 @@ Examples:
     .action(async ({ name, env, keyring, publish, force = false }) => {
       const settings = await readSettings(given({ env, keyring }));
       const plan = await planFor(
-        { name, publish: parsePatterns(publish), force },
+        { name, publish: publish?.map(parsePattern), force },
         settings.envFile,
         settings.keyring,
       );
@@ -85,7 +85,7 @@ async function planFor(wanted: Wanted, envFile: string, keyringFile: string): Pr
   const oldName = old && keyring.find(old)?.agent.name;
   const name = parseAgentName(wanted.name ?? oldName ?? nameFromEnvFile(envFile));
   const isRotation = oldName === name;
-  if (!isRotation && keyring.agents.some((agent) => agent.name === name)) {
+  if (!isRotation && keyring.named(name) !== undefined) {
     throw new SwarmError(
       'KEYRING_CONFLICT',
       `${keyringFile} already has an agent ${name}, with another key; call this one otherwise (--name)`,
@@ -99,7 +99,7 @@ async function planFor(wanted: Wanted, envFile: string, keyringFile: string): Pr
     ...given({ publish: wanted.publish }),
     keys: [{ record, checkpoint, nkey }],
   };
-  const change = (to: Keyring): Keyring => withAgentAndRights(to, entry, { rotate: isRotation });
+  const change = (to: Keyring): Keyring => withAgent(to, entry, { rotate: isRotation });
   change(keyring);
   return { key, line, name, force, isRotation, change };
 }
@@ -143,8 +143,8 @@ async function carryOut(plan: Plan, envFile: string, keyringFile: string, out: O
   }
   out.note(
     isRotation
-      ? `Added the key to ${name} in ${keyringFile}. Its older keys still count there until you mark them "revoked".`
-      : `Added ${name} to ${keyringFile}. It may publish on: ${rightsOf(keyring, name).join(', ')}`,
+      ? `Added the key to ${name} in ${keyringFile}. Its older keys still count there until \`swarm keys revoke\` ends that.`
+      : `Added ${name} to ${keyringFile}. It may publish on: ${keyring.named(name)?.publish.join(', ')}`,
   );
   out.note(styled('dim', 'To hand to others, for their `swarm keys add`:'));
   out.data(line);

@@ -10,7 +10,7 @@ import { SwarmError } from '../../base/errors.ts';
 import { agentNameGrammar } from '../../identity/agent-name.ts';
 import { type PublicKey, parsePublicKey } from '../../identity/key.ts';
 import { type Keyring, loadKeyring, type Revocation } from '../../identity/keyring.ts';
-import { updateKeyring, withRevoked } from '../../identity/keyring-edit.ts';
+import { noAgent, updateKeyring, withRevoked } from '../../identity/keyring-edit.ts';
 import { quoted } from '../../identity/quoted.ts';
 import type { Invocation } from '../invocation.ts';
 import { given, parseCount } from '../options.ts';
@@ -78,11 +78,10 @@ function placeOf(from: string | undefined, log: string | undefined, size: number
 
 /** Returns the record key that `who` names: its own, or that of an agent that has one only, or one only that counts. */
 function keyOf(who: string, keyring: Keyring): PublicKey {
-  const agent = keyring.agents.find(({ name }) => name === who);
+  const agent = keyring.named(who);
   if (agent === undefined) {
     if (!agentNameGrammar.test(who)) return parsePublicKey(who);
-    const names = keyring.agents.map(({ name }) => name).join(', ') || 'nobody';
-    throw new SwarmError('USAGE', `no agent ${quoted(who)} in the keyring, which has: ${names}`);
+    throw noAgent(keyring, who);
   }
   const counting = agent.keys.filter(({ revoked }) => revoked === undefined);
   const [key, ...others] = counting.length === 0 ? agent.keys : counting;

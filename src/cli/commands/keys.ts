@@ -27,10 +27,12 @@ Examples:
   $ swarm keys add 'planner 9a3f… … U…'      take over the line that another agent handed out
   $ swarm keys list`,
     );
-  make.define(command.command('new'), invocation);
-  show.define(command.command('show'), invocation);
-  add.define(command.command('add'), invocation);
-  list.define(command.command('list'), invocation);
-  revoke.define(command.command('revoke'), invocation);
-  remove.define(command.command('remove'), invocation);
+  const subcommand = (name: string): Command =>
+    command.command(name).showHelpAfterError(`\`swarm keys ${name} --help\` shows how it is used.`);
+  make.define(subcommand('new'), invocation);
+  show.define(subcommand('show'), invocation);
+  add.define(subcommand('add'), invocation);
+  list.define(subcommand('list'), invocation);
+  revoke.define(subcommand('revoke'), invocation);
+  remove.define(subcommand('remove'), invocation);
 }

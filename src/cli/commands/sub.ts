@@ -4,13 +4,13 @@
 import type { Command } from '@commander-js/extra-typings';
 import type { Message } from '../../agent/message.ts';
 import type { Swarm } from '../../agent/swarm.ts';
-import { encodeBase64, sha256Hex } from '../../base/encoding.ts';
+import { sha256Hex } from '../../base/encoding.ts';
 import { parsePattern } from '../../base/subject.ts';
-import { isJsonText } from '../../record/payload.ts';
 import type { Invocation } from '../invocation.ts';
 import { joined } from '../joining.ts';
 import { given, parsePositive, takingSettings } from '../options.ts';
 import { type Output, type Piece, styled } from '../output.ts';
+import { jsonWithPayload, shownPayload } from '../payload.ts';
 
 export function define(command: Command, invocation: Invocation): void {
   takingSettings(command)
@@ -87,17 +87,11 @@ async function print(
 
 function lineOf({ sender, subject, data, attempt }: Message): Piece[] {
   const again = attempt > 1 ? [' ', styled('yellow', `(attempt ${attempt})`)] : [];
-  return [styled('bold', sender.name), ' ', styled('cyan', subject), ' ', payloadOf(data), ...again];
+  return [styled('bold', sender.name), ' ', styled('cyan', subject), ' ', shownPayload(data), ...again];
 }
 
-/** Returns the payload as it is if it is JSON, else in base64. */
-function payloadOf(data: Uint8Array): string {
-  return isJsonText(data) ? Buffer.from(data).toString('utf8') : `base64:${encodeBase64(data)}`;
-}
-
-/** Returns a message as JSON in which the payload stands byte for byte, so that long numbers keep their digits. */
 function jsonOf({ record, sender, subject, threadId, id, seq, attempt, data }: Message): string {
-  const facts = JSON.stringify({
+  const facts = {
     ts_ns: String(record.header.tsNs),
     thread_id: threadId,
     subject,
@@ -107,11 +101,8 @@ function jsonOf({ record, sender, subject, threadId, id, seq, attempt, data }: M
     seq,
     attempt,
     ...given({ meta: record.header.meta }),
-  });
-  const payload = isJsonText(data)
-    ? `"payload":${Buffer.from(data).toString('utf8')}`
-    : `"payload_b64":"${encodeBase64(data)}"`;
-  return `${facts.slice(0, -1)},${payload}}`;
+  };
+  return jsonWithPayload(facts, data);
 }
 
 /** Returns a durable name that is the same for the same agent and filter, and for no others. */

@@ -8,7 +8,6 @@ import { existsSync } from 'node:fs';
 import type { Command } from '@commander-js/extra-typings';
 import { loadKnownKeys } from '../../agent/self.ts';
 import { readSettings } from '../../agent/settings.ts';
-import { encodeBase64 } from '../../base/encoding.ts';
 import type { PublicKey } from '../../identity/key.ts';
 import type { Keyring } from '../../identity/keyring.ts';
 import { type LogLine, readLog } from '../../log/reader.ts';
@@ -19,6 +18,7 @@ import { cutTo } from '../columns.ts';
 import type { Invocation } from '../invocation.ts';
 import { given, parseCount } from '../options.ts';
 import { type Piece, styled } from '../output.ts';
+import { shownPayload } from '../payload.ts';
 
 export function define(command: Command, { out, interruption }: Invocation): void {
   command
@@ -98,9 +98,8 @@ function lineOf({ tsNs, kind, who, subject, said }: Shown): Piece[] {
   ];
 }
 
-function payloadOf({ payload, payloadIsJson }: SignedRecord): string {
-  if (payload === undefined) return '(withheld)';
-  return payloadIsJson ? payload.toString('utf8') : `base64:${encodeBase64(payload)}`;
+function payloadOf({ payload }: SignedRecord): string {
+  return payload === undefined ? '(withheld)' : shownPayload(payload);
 }
 
 /** Returns the agent's name, or enough of the key to tell it from others. */
