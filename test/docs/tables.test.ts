@@ -10,6 +10,7 @@ import { reportAsJson } from '../../src/cli/report.ts';
 import { SigningKey } from '../../src/identity/key.ts';
 import { printHeader } from '../../src/record/header.ts';
 import { type KindMembers, kindFault, rejectReasons } from '../../src/record/kind.ts';
+import { divergenceCodes } from '../../src/replay/divergence.ts';
 import { findingCodes } from '../../src/verify/finding.ts';
 import { verifyLog } from '../../src/verify/verify.ts';
 import { shell } from '../cli/swarm.ts';
@@ -22,6 +23,12 @@ describe('docs/errors.md', () => {
   test('has every error and every finding, each once, and none that does not exist', () => {
     expect(codes.toSorted()).toEqual([...Object.keys(errorCodes), ...Object.keys(findingCodes)].sort());
   });
+});
+
+test('docs/agents.md has every divergence, with what it means', () => {
+  const [rows] = tablesOf('docs/agents.md', 'code');
+  const listed = (rows ?? []).map(([code = '', meaning = '']) => [codeIn(code).join(), meaning]);
+  expect(Object.fromEntries(listed)).toEqual(divergenceCodes);
 });
 
 describe('docs/format.md', () => {
