@@ -8,10 +8,11 @@ const layers = {
   record: ['base', 'identity', 'merkle'],
   log: ['base', 'identity', 'merkle', 'record'],
   verify: ['base', 'identity', 'merkle', 'record', 'log'],
+  replay: ['base', 'record', 'log', 'verify'],
   bus: ['base'],
   server: ['base'],
   agent: ['base', 'identity', 'merkle', 'record', 'log', 'bus'],
-  cli: ['base', 'identity', 'merkle', 'record', 'log', 'verify', 'bus', 'server', 'agent'],
+  cli: ['base', 'identity', 'merkle', 'record', 'log', 'verify', 'replay', 'bus', 'server', 'agent'],
 };
 
 const onlyIn = (name, folders, packages) => ({

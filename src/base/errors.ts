@@ -27,6 +27,7 @@ export const errorCodes = {
   KEYRING_CONFLICT: 'The keyring already has that name or key.',
 
   LOG_OPEN: 'A log cannot be opened or read.',
+  LOG_REFUSED: 'A log does not verify, so it is not replayed.',
   LOG_WRITE_FAILED: 'A write or fsync failed; the log accepts nothing more until it is reopened.',
   SEAL_REFUSED: 'The log does not extend what was sealed of it, or its checkpoint is of nobody whom we know.',
   SEAL_STATE: 'The last checkpoint that we remember of a log cannot be read.',
