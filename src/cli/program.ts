@@ -30,6 +30,10 @@ const entries: Readonly<Record<string, Entry>> = {
     summary: 'check that nothing in a log was changed, dropped, moved or added',
     load: () => import('./commands/verify.ts'),
   },
+  replay: {
+    summary: 'tell what happened, cause before effect, from any number of logs',
+    load: () => import('./commands/replay.ts'),
+  },
   seal: {
     summary: 'sign a checkpoint over all that a log holds',
     load: () => import('./commands/seal.ts'),
@@ -55,6 +59,7 @@ Examples:
   $ swarm pub thread.t1.planner '{"hello":"world"}'         say something
   $ swarm sub 'thread.t1.>'                                 hear it
   $ swarm verify                                            prove it
+  $ swarm replay                                            see what led to what
   $ swarm prove logs/swarm.jsonl:1                          prove one record to others
 
 Exit codes: 0 true, 1 findings, 2 wrong usage, 3 could not look.

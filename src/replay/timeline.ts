@@ -107,8 +107,8 @@ async function verified(path: string, { keyring, anchors, jobs, onProgress }: Ti
 /** What the logs hold, gathered. */
 class TimelineParts implements Disposable {
   readonly nodes: Sorter;
-  readonly threads = new Names();
-  readonly kinds = new Names();
+  readonly threads: Names = new Names();
+  readonly kinds: Names = new Names();
   readonly files: VerifiedFile[] = [];
   readonly #open: VerifiedFiles[] = [];
 

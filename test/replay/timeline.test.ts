@@ -49,8 +49,12 @@ describe('the order', () => {
         if (byTime.some(({ leaf }, index) => leaf !== wanted[index])) waited += 1;
         await inFolder(async (folder) => {
           const logs = Array.from({ length: 5 }, (_, log) => {
-            const left = sessions.filter((_, session) => layout.logOf[session] === log).map((own) => [...own]);
-            const lines = layout.shuffle.flatMap((n) => left[n % Math.max(1, left.length)]?.splice(0, 1) ?? []);
+            const left = sessions
+              .filter((_, session) => layout.logOf[session] === log)
+              .map((own) => [...own]);
+            const lines = layout.shuffle.flatMap(
+              (n) => left[n % Math.max(1, left.length)]?.splice(0, 1) ?? [],
+            );
             return [...lines, ...left.flat()];
           });
           const paths = writeLogs(folder, logs);
