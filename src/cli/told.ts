@@ -33,10 +33,11 @@ const units = [
   ['min', 60],
 ] as const;
 
-/** Returns the time between two moments as a person says it: `+0.4 ms`, `+2.3 s`, `+3 min 20 s`, `+2 d 4 h`. */
+/** Returns the time between two moments as a person says it: `+40 µs`, `+2.3 s`, `+3 min 20 s`, `+2 d 4 h`. */
 export function spokenGap(ns: bigint): string {
   const sign = ns < 0n ? '-' : '+';
   const seconds = Math.abs(Number(ns)) / 1e9;
+  if (seconds < 0.00095) return `${sign}${Math.round(seconds * 1e6)} µs`;
   if (seconds < 0.0095) return `${sign}${(seconds * 1e3).toFixed(1)} ms`;
   if (seconds < 0.9995) return `${sign}${Math.round(seconds * 1e3)} ms`;
   if (seconds < 59.95) return `${sign}${seconds.toFixed(1)} s`;
