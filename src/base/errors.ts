@@ -28,6 +28,9 @@ export const errorCodes = {
 
   LOG_OPEN: 'A log cannot be opened or read.',
   LOG_REFUSED: 'A log does not verify, so it is not replayed.',
+  REPLAY_UNSENDABLE:
+    'A recorded message cannot be sent again: its payload is withheld, or it is of version 1.',
+  REPLAY_DIFFERS: 'What is replayed into holds something else than this replay.',
   LOG_WRITE_FAILED: 'A write or fsync failed; the log accepts nothing more until it is reopened.',
   SEAL_REFUSED: 'The log does not extend what was sealed of it, or its checkpoint is of nobody whom we know.',
   SEAL_STATE: 'The last checkpoint that we remember of a log cannot be read.',

@@ -13,6 +13,7 @@ export interface NodeFacts {
   /** 32 bytes. */
   readonly leaf: Buffer;
   readonly isWithheld: boolean;
+  readonly version: 1 | 2;
   /** Numbers of a file, a thread and a kind, for whoever gave them. */
   readonly source: number;
   readonly thread: number;
@@ -29,7 +30,7 @@ export interface NodeFacts {
 export const leafBytes = 32;
 /** How many bytes two nodes share that are the same record: those of its time and leaf. */
 export const identityBytes: number = 8 + leafBytes;
-const factsBytes = 69;
+const factsBytes = 70;
 const edgeBytes = 1 + leafBytes;
 /** More than a node takes: 16 refs is the format's limit. */
 const longest = factsBytes + 18 * edgeBytes;
@@ -47,6 +48,7 @@ export function printNode(facts: NodeFacts): Buffer {
   space.writeUIntBE(facts.line, 53, 6);
   space.writeUIntBE(facts.offset, 59, 6);
   space.writeUInt32BE(facts.length, 65);
+  space[69] = facts.version;
   let end = factsBytes;
   const addEdge = (type: number, leaf: Sha256Hex): void => {
     space[end] = type;
@@ -70,6 +72,7 @@ export function readNode(node: Buffer): Omit<NodeFacts, 'before' | 'cause' | 're
     line: node.readUIntBE(53, 6),
     offset: node.readUIntBE(59, 6),
     length: node.readUInt32BE(65),
+    version: node[69] === 1 ? 1 : 2,
   };
 }
 

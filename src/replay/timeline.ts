@@ -40,6 +40,10 @@ export interface TimelinePlace {
   readonly tsNs: bigint;
   readonly threadId: string;
   readonly kind: string;
+  /** Of the format. */
+  readonly version: 1 | 2;
+  /** Whether the payload is not in the logs. */
+  readonly isWithheld: boolean;
   readonly at: Position;
   /** Of the line, in bytes. */
   readonly length: number;
@@ -141,6 +145,7 @@ class TimelineParts implements Disposable {
         tsNs,
         leaf,
         isWithheld: told.record.payload === undefined,
+        version: told.version,
         source: this.files.length - 1,
         thread: this.threads.numberOf(threadId),
         kind: this.kinds.numberOf(kind),
@@ -207,18 +212,20 @@ export class Timeline implements Disposable {
   *places(): Generator<TimelinePlace> {
     const { files, threads, kinds } = this.#parts;
     for (const { node, index, cause, refs } of this.#order.placed()) {
-      const { tsNs, leaf, source, thread, kind, line, offset, length } = readNode(node);
+      const { leaf, thread, kind, line, ...facts } = readNode(node);
       yield {
         index,
         cause,
         refs,
         leaf: leaf.toString('hex') as Sha256Hex,
-        tsNs,
+        tsNs: facts.tsNs,
         threadId: threads.textOf(thread),
         kind: kinds.textOf(kind),
-        at: { file: files[source]?.file ?? '', line, offset },
-        length,
-        source,
+        version: facts.version,
+        isWithheld: facts.isWithheld,
+        at: { file: files[facts.source]?.file ?? '', line, offset: facts.offset },
+        length: facts.length,
+        source: facts.source,
       };
     }
   }

@@ -21,7 +21,7 @@ import { anchorsInFiles } from '../anchors.ts';
 import { sizeOf } from '../files.ts';
 import type { Invocation } from '../invocation.ts';
 import { collect, given, parsePositive } from '../options.ts';
-import type { Output } from '../output.ts';
+import { type Output, styled } from '../output.ts';
 import { progressOf } from '../progress.ts';
 import { parseRecordName } from '../record-name.ts';
 import { recordAsJson, StoryPrinter } from '../story.ts';
@@ -38,6 +38,11 @@ type Options = {
   trustOnFirstUse?: true | undefined;
   checkpoint?: readonly string[] | undefined;
   jobs?: number | undefined;
+  to?: string | undefined;
+  prefix?: string | undefined;
+  stream?: string | undefined;
+  speed?: number | undefined;
+  creds?: string | undefined;
 };
 
 export function define(command: Command, invocation: Invocation): void {
@@ -45,7 +50,8 @@ export function define(command: Command, invocation: Invocation): void {
     .description(
       `Tell what happened, thread by thread: who said what, who heard it, and what came of it, each message below the one
 that led to it. Any number of logs are told as one, in an order that depends on the records alone: cause before effect,
-then each session's own order, then time. A log that does not verify is refused.`,
+then each session's own order, then time. A log that does not verify is refused. With --to the recorded messages are sent
+into a stream of their own instead, as they were; a command that was killed goes on where the stream ends.`,
     )
     .argument('[logs...]', 'the logs (SWARM_LOG, else logs/swarm.jsonl)')
     .option('--thread <id>', 'only this thread')
@@ -62,6 +68,12 @@ then each session's own order, then time. A log that does not verify is refused.
     .option('--trust-on-first-use', 'take the keys from the logs themselves')
     .option('--checkpoint <file>', 'a checkpoint that the log must agree with, once for each', collect)
     .option('--jobs <n>', 'how many threads verify (default: as many as there are cores)', parsePositive)
+    .optionsGroup('To send the recorded messages into a stream:')
+    .option('--to <url>', 'the NATS server')
+    .option('--stream <name>', 'the stream, created where it is not (default: REPLAY)')
+    .option('--prefix <prefix>', 'what goes before each subject (default: replay.)', parsePrefix)
+    .option('--speed <speed>', '1x as it was recorded, 10x, or max (default: 1x)', parseSpeed)
+    .option('--creds <file>', 'a NATS credentials file (NATS_CREDS)')
     .addHelpText(
       'after',
       `
@@ -69,19 +81,59 @@ Examples:
   $ swarm replay
   $ swarm replay --thread t1 --since 10m
   $ swarm replay planner/swarm.jsonl worker/swarm.jsonl
-  $ swarm replay --kind BUS.PUBLISH --json | jq -r .payload`,
+  $ swarm replay --kind BUS.PUBLISH --json | jq -c .payload
+  $ swarm replay --to nats://127.0.0.1:4222 --speed 10x`,
     )
     .action(async (logs, options: Options) => {
+      requireFitting(options);
       const { out } = invocation;
-      const settings = await readSettings(given({ keyring: options.keyring, log: logs[0] }));
+      const { to, creds } = options;
+      const settings = await readSettings(
+        given({ keyring: options.keyring, log: logs[0], url: to, credentials: creds }),
+      );
       const paths = logs.length === 0 ? [settings.log] : logs;
       const keyring = await keyringFor(options, settings, out);
       const selection = await selectionOf(options, paths);
       using timeline = await opened(paths, keyring, options, out);
+      if (to !== undefined) return await send(timeline, selection, settings, options, invocation);
       const replayed = await tell(new Story(timeline, selection), timeline, keyring, options, invocation);
       if (options.json === true) out.json(replayed);
       else out.data(sentenceOf(replayed));
     });
+}
+
+/** Throws `USAGE` for options that contradict each other, or would do nothing. */
+function requireFitting({ to, kind, ...options }: Options): void {
+  const ofTo = (['prefix', 'stream', 'speed', 'creds'] as const).find((name) => options[name] !== undefined);
+  if (to === undefined && ofTo !== undefined) {
+    throw new SwarmError('USAGE', `--${ofTo} is for --to; without it nothing is sent`);
+  }
+  if (to !== undefined && kind !== undefined && kind !== 'BUS.PUBLISH') {
+    throw new SwarmError('USAGE', `--to sends messages, which are records of BUS.PUBLISH, not ${kind}`);
+  }
+}
+
+async function send(
+  timeline: Timeline,
+  selection: Selection,
+  { url, credentials }: Settings,
+  { prefix = 'replay.', stream = 'REPLAY', speed = 1, json }: Options,
+  invocation: Invocation,
+): Promise<void> {
+  const { out } = invocation;
+  const { republishInto } = await import('../republishing.ts');
+  const where = { url, credentials, stream, prefix, speed };
+  const { messages, sent, digest, sinkDigest } = await republishInto(where, timeline, selection, invocation);
+  if (json === true) out.json({ stream, messages, sent, digest, streamDigest: sinkDigest });
+  else {
+    out.data(sentenceOf({ records: messages, messages, digest }));
+    const isSame = digest === sinkDigest;
+    out.data(
+      styled(isSame ? 'green' : 'red', isSame ? 'The same' : 'Not the same'),
+      `: stream ${stream} holds ${messages} messages, digest ${sinkDigest}`,
+    );
+  }
+  if (digest !== sinkDigest) invocation.end('findings');
 }
 
 /** Returns the keyring that is there, or that was named; without one any key counts, and a person is told. */
@@ -176,6 +228,23 @@ function sentenceOf({ records, messages, digest }: Replayed): string {
 }
 
 const agoUnits: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3_600, d: 86_400 };
+
+/** Returns what goes before subjects, so that no live agent hears them. */
+function parsePrefix(text: string): string {
+  const first = /^([A-Za-z0-9_-]+)\.(?:[A-Za-z0-9_-]+\.){0,7}$/.exec(text)?.[1];
+  if (first === undefined)
+    throw new InvalidArgumentError('It is not tokens that each end with a dot: replay.');
+  if (first !== 'thread' && first !== 'checkpoint') return text;
+  throw new InvalidArgumentError('Live agents listen there, and refuse copies.');
+}
+
+/** Returns how many times as fast. */
+function parseSpeed(text: string): number {
+  if (text === 'max') return Number.POSITIVE_INFINITY;
+  const factor = Number(/^(\d{1,6}(?:\.\d{1,3})?)x$/.exec(text)?.[1]);
+  if (factor > 0) return factor;
+  throw new InvalidArgumentError('It is not a speed: 1x, 10x, 0.5x or max.');
+}
 
 /** Returns a moment as nanoseconds since the Unix epoch. */
 function parseSince(text: string): bigint {
