@@ -7,7 +7,6 @@
  */
 import { parseEnvelope, printEnvelope } from '../agent/envelope.ts';
 import type { Sha256Hex } from '../base/encoding.ts';
-import { SwarmError } from '../base/errors.ts';
 import type { Subject } from '../base/subject.ts';
 import type { Bus } from '../bus/connection.ts';
 import { readStored } from '../bus/find.ts';

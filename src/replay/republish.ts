@@ -179,7 +179,7 @@ class Pace {
   readonly #speed: number;
   readonly #signal: AbortSignal | undefined;
   #lastNs: bigint | undefined;
-  #dueMs = performance.now();
+  #dueMs = 0;
 
   constructor(speed: number, signal: AbortSignal | undefined) {
     this.#speed = speed;
@@ -189,10 +189,11 @@ class Pace {
   /** Resolves when the message of that time is due; rejects with the signal's reason. */
   async wait(tsNs: bigint): Promise<void> {
     if (this.#speed === Number.POSITIVE_INFINITY) return;
-    const gapNs = tsNs - (this.#lastNs ?? tsNs);
-    if (this.#lastNs === undefined || gapNs > 0n) this.#lastNs = tsNs; // else a clock was behind
-    if (gapNs > 0n) this.#dueMs += Number(gapNs) / 1e6 / this.#speed;
     const now = performance.now();
+    if (this.#lastNs === undefined) this.#dueMs = now;
+    const gapNs = tsNs - (this.#lastNs ?? tsNs);
+    if (gapNs >= 0n) this.#lastNs = tsNs; // else a clock was behind
+    if (gapNs > 0n) this.#dueMs += Number(gapNs) / 1e6 / this.#speed;
     if (now - this.#dueMs > makeUpForMs) this.#dueMs = now;
     for (let leftMs = this.#dueMs - now; leftMs >= 1; leftMs = this.#dueMs - performance.now()) {
       const forMs = Math.min(leftMs, sleepAtMostMs);
