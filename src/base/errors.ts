@@ -27,6 +27,10 @@ export const errorCodes = {
   KEYRING_CONFLICT: 'The keyring already has that name or key.',
 
   LOG_OPEN: 'A log cannot be opened or read.',
+  LOG_REFUSED: 'A log does not verify, so it is not replayed.',
+  REPLAY_UNSENDABLE:
+    'A recorded message cannot be sent again: its payload is withheld, or it is of version 1.',
+  REPLAY_DIFFERS: 'What is replayed into holds something else than this replay.',
   LOG_WRITE_FAILED: 'A write or fsync failed; the log accepts nothing more until it is reopened.',
   SEAL_REFUSED: 'The log does not extend what was sealed of it, or its checkpoint is of nobody whom we know.',
   SEAL_STATE: 'The last checkpoint that we remember of a log cannot be read.',
@@ -34,7 +38,6 @@ export const errorCodes = {
   NOT_SEALED: 'No checkpoint covers the record yet.',
   PROOF_FAILED: 'A record cannot be proved: log, tiles and checkpoint contradict each other.',
   STATE_INVALID: 'The state of an incremental verification cannot be read.',
-  LOG_UNSOUND: 'A log that does not prove itself was to be replayed.',
   REPLAY_DIVERGED: 'An agent that was to go on from its history does not do again what it did.',
   LOG_CLOSED: 'The log was closed before the record could be written.',
   TILE_INVALID: "A tile of a log's tree is not as long as its place says.",

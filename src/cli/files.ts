@@ -1,10 +1,11 @@
 /**
- * Files that a person named: read and written whole, and the error says which and why not.
+ * Files that a person named: read and written whole, and the error says which and why not; and how large a log is.
  */
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { buffer } from 'node:stream/consumers';
 import { writeFileDurably } from '../base/durable.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
+import { logFiles } from '../log/files.ts';
 
 /** Returns the bytes of the file at `path`, or of stdin for `-`; throws `FILE_FAILED`. */
 export async function readNamedFile(path: string): Promise<Buffer> {
@@ -22,4 +23,11 @@ export async function writeNamedFile(path: string, text: string): Promise<void> 
   } catch (cause) {
     throw new SwarmError('FILE_FAILED', `cannot write ${path}: ${messageOf(cause)}`, { cause });
   }
+}
+
+/** Returns the size of the log at `path` in bytes; throws `LOG_OPEN` if there is none. */
+export async function sizeOf(path: string): Promise<number> {
+  let bytes = 0;
+  for (const file of logFiles(path)) bytes += (await stat(file)).size;
+  return bytes;
 }

@@ -63,9 +63,9 @@ function codeOfThrown(thrown: unknown): number {
   // Help and version end in an exception too, with 0.
   if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? exitCodes.true : exitCodes.wrongUsage;
   if (interruption.by !== undefined) return codeOfSignal(interruption.by);
-  const isUsage =
-    thrown instanceof SwarmError && (thrown.code === 'USAGE' || thrown.code === 'SUBJECT_INVALID');
-  return isUsage ? exitCodes.wrongUsage : exitCodes.couldNotLook;
+  const code = thrown instanceof SwarmError ? thrown.code : undefined;
+  if (code === 'LOG_REFUSED' || code === 'REPLAY_DIVERGED') return exitCodes.findings;
+  return code === 'USAGE' || code === 'SUBJECT_INVALID' ? exitCodes.wrongUsage : exitCodes.couldNotLook;
 }
 
 function codeOfSignal(by: NodeJS.Signals): number {

@@ -30,6 +30,10 @@ const entries: Readonly<Record<string, Entry>> = {
     summary: 'check that nothing in a log was changed, dropped, moved or added',
     load: () => import('./commands/verify.ts'),
   },
+  replay: {
+    summary: 'tell what happened, cause before effect, from any number of logs',
+    load: () => import('./commands/replay.ts'),
+  },
   seal: {
     summary: 'sign a checkpoint over all that a log holds',
     load: () => import('./commands/seal.ts'),
@@ -59,6 +63,7 @@ Examples:
   $ swarm pub thread.t1.planner '{"hello":"world"}'         say something
   $ swarm sub 'thread.t1.>'                                 hear it
   $ swarm verify                                            prove it
+  $ swarm replay                                            see what led to what
   $ swarm prove logs/swarm.jsonl:1                          prove one record to others
   $ swarm rerun agents/worker.js                            do its agents do the same again?
 

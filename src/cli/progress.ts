@@ -26,3 +26,27 @@ export async function progressOf(totalBytes: number, out: Output): Promise<Progr
     [Symbol.dispose]: () => bar.stop(),
   };
 }
+
+export interface Count extends Disposable {
+  update(count: number, total: number): void;
+}
+
+/** Returns a bar of so many `things`, or something as silent where nobody watches. */
+export async function countOf(things: string, out: Output): Promise<Count> {
+  if (!out.isWatched) return { update: () => {}, [Symbol.dispose]: () => {} };
+  const { SingleBar } = await import('cli-progress');
+  const bar = new SingleBar({
+    format: `[{bar}] {percentage}%  {value} of {total} ${things}  {duration_formatted}`,
+    stream: process.stderr,
+    clearOnComplete: true,
+  });
+  let isStarted = false;
+  return {
+    update: (count, total) => {
+      if (isStarted) bar.update(count);
+      else bar.start(total, count);
+      isStarted = true;
+    },
+    [Symbol.dispose]: () => bar.stop(),
+  };
+}

@@ -149,9 +149,14 @@ export class FileTree implements AsyncDisposable {
   }
 }
 
+/** What lines are read from: a `FileHandle`, or as much of one. */
+export interface Readable {
+  read(into: Buffer, at: number, length: number, position: number): Promise<{ readonly bytesRead: number }>;
+}
+
 /** Yields the lines that are whole between `start` and `until`, blank ones too, and where each ends. */
 export async function* linesFrom(
-  handle: FileHandle,
+  handle: Readable,
   start: number,
   until: number = Number.POSITIVE_INFINITY,
 ): AsyncGenerator<{ readonly line: Buffer; readonly end: number }> {

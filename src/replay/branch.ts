@@ -45,7 +45,7 @@ export async function branch(agent: DefinedAgent, path: string, options: BranchO
   }
   return await withRecorded(agent, path, { ...rest, until: at }, async (log, itself) => {
     const before = handlingsUntil(log, at, path);
-    const run = new Rerun(agent, itself, log, rest);
+    const run = new Rerun(agent, itself, rest);
     const handlers = agent.begin();
     await run.session(before.slice(0, -1), handlers);
     requireSame(agent, run.report(1));

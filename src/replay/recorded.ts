@@ -1,25 +1,29 @@
 /**
  * What one agent did, as a log has it: its deliveries in their order, and under each what came of it.
  *
- * The log is read once and only places are kept, some 300 bytes for each of the agent's records; a delivery's lines are
- * read when it is its turn, without waiting: what comes when must not depend on the disk.
+ * The log, once verified, is read once and only places are kept, some 300 bytes for each of the agent's records; a
+ * delivery's lines are read when it is its turn, without waiting: what comes when must not depend on the disk.
  */
-import { closeSync, openSync, readSync } from 'node:fs';
+import { readSync } from 'node:fs';
 import type { Sha256Hex } from '../base/encoding.ts';
 import { SwarmError } from '../base/errors.ts';
 import { firstSaidAs } from '../handler/received.ts';
 import { handlerStep } from '../handler/step.ts';
 import type { PublicKey } from '../identity/key.ts';
-import { type LogLine, type Position, readLog } from '../log/reader.ts';
+import type { Position } from '../log/reader.ts';
 import type { Header } from '../record/header.ts';
-import { parseLine } from '../record/line.ts';
+import { checkPayload, parseLine } from '../record/line.ts';
 import type { SignedRecord } from '../record/signed.ts';
+import { changed, type VerifiedFiles, type VerifiedLine } from '../verify/verified-files.ts';
 import type { Turn } from './pace.ts';
 
 /** Where a record stands. */
 export interface Place extends Position, Turn {
   readonly leaf: Sha256Hex;
-  readonly bytes: number;
+  /** Of the line, in bytes. */
+  readonly length: number;
+  /** An open file. */
+  readonly fd: number;
 }
 
 /** A message said, under whatever records it was said. */
@@ -55,68 +59,47 @@ export interface Whose {
   readonly concurrency: number;
 }
 
-/** The agent's part of a log. Close it: it holds the log's files open. */
-export class RecordedLog implements Disposable {
+/** The agent's part of a log. */
+export interface RecordedLog {
   /** In the order in which they began to hear. */
   readonly sessions: readonly RecordedSession[];
   /** Under which durables the agent's keys have deliveries, with how many. */
   readonly durables: ReadonlyMap<string, number>;
-  readonly #files: ReadonlyMap<string, number>;
-
-  constructor(index: Index, files: ReadonlyMap<string, number>) {
-    this.sessions = [...index.sessions.values()].filter(({ handlings }) => handlings.length > 0);
-    this.durables = index.durables;
-    this.#files = files;
-  }
-
-  /** Returns the record at `place`. Throws `LOG_OPEN` where the file is another one by now. */
-  read({ file, line, offset, bytes, leaf }: Place): SignedRecord {
-    const buffer = Buffer.allocUnsafe(bytes);
-    const fd = this.#files.get(file);
-    for (let read = 0; fd !== undefined && read < bytes; ) {
-      const more = readSync(fd, buffer, read, bytes - read, offset + read);
-      if (more === 0) break;
-      read += more;
-    }
-    const parsed = parseLine(buffer);
-    if (parsed.ok && parsed.record.leaf === leaf) return parsed.record;
-    throw new SwarmError('LOG_OPEN', `${file}:${line} was changed while it was read; try again`);
-  }
-
-  [Symbol.dispose](): void {
-    closeAll(this.#files);
-  }
 }
 
-function closeAll(files: ReadonlyMap<string, number>): void {
-  for (const fd of files.values()) closeSync(fd);
+/** Returns the record at `place`. Throws `LOG_OPEN` where the file was changed since. */
+export function readRecord({ file, fd, line, offset, length, leaf }: Place): SignedRecord {
+  const buffer = Buffer.alloc(length);
+  for (let read = 0; read < length; ) {
+    const more = readSync(fd, buffer, read, length - read, offset + read);
+    if (more === 0) break;
+    read += more;
+  }
+  const parsed = parseLine(buffer);
+  if (parsed.ok && parsed.record.leaf === leaf && checkPayload(parsed.record)) return parsed.record;
+  throw changed(`${file}:${line} is not what it was`);
 }
 
-/** Reads what of the log at `path` is the agent's. Throws `LOG_OPEN`; `RECORD_MISSING` where `until` is not in it. */
-export async function readRecorded(path: string, whose: Whose): Promise<RecordedLog> {
+/**
+ * Reads what of a verified log is the agent's; it can be read as long as the log is not disposed of. Throws `LOG_OPEN`;
+ * `RECORD_MISSING` where `until` is not in it.
+ */
+export async function readRecorded(log: VerifiedFiles, whose: Whose): Promise<RecordedLog> {
   const index = new Index(whose);
-  const files = new Map<string, number>();
   const keys = [...whose.keys].map((key) => Buffer.from(`"${key}"`));
   let isEnded = false;
-  try {
-    for await (const line of readLog(path)) {
-      if (!files.has(line.at.file)) files.set(line.at.file, openSync(line.at.file, 'r'));
-      const isOurs = keys.some((key) => line.bytes.includes(key));
-      const parsed = isOurs || whose.until !== undefined ? parseLine(line.bytes) : undefined;
-      if (!parsed?.ok) continue;
-      index.add(parsed.record, line);
-      isEnded = parsed.record.leaf === whose.until;
-      if (isEnded) break;
-    }
-    if (whose.until !== undefined && !isEnded) {
-      throw new SwarmError('RECORD_MISSING', `the log ${path} has no record ${whose.until}`);
-    }
-    index.end();
-    return new RecordedLog(index, files);
-  } catch (error) {
-    closeAll(files);
-    throw error;
+  for await (const line of log.lines()) {
+    const isLast = whose.until !== undefined && line.leaf.toString('hex') === whose.until;
+    const parsed = keys.some((key) => line.bytes.includes(key)) ? parseLine(line.bytes) : undefined;
+    if (parsed?.ok && !isEnded) index.add(parsed.record, line);
+    isEnded ||= isLast; // what follows is read to its end, for only then is it known to be what was verified
   }
+  if (whose.until !== undefined && !isEnded) {
+    throw new SwarmError('RECORD_MISSING', `the log ${log.path} has no record ${whose.until}`);
+  }
+  index.end();
+  const { sessions, durables } = index;
+  return { sessions: [...sessions.values()].filter(({ handlings }) => handlings.length > 0), durables };
 }
 
 interface InSession {
@@ -137,11 +120,12 @@ class Index {
     this.#whose = whose;
   }
 
-  add({ header, leaf, path }: SignedRecord, { at, bytes }: LogLine): void {
+  add({ header, leaf, path }: SignedRecord, { file, fd, line, offset, bytes }: VerifiedLine): void {
     if (!this.#whose.keys.has(header.signer)) return;
     const inFlush = path === undefined ? 0 : Number.parseInt(path, 10);
     const flush = header.seq - inFlush;
-    const place: Place = { ...at, leaf, order: header.seq, flush, bytes: bytes.length };
+    const at = { file, fd, line, offset, length: bytes.length };
+    const place: Place = { ...at, leaf, order: header.seq, flush };
     const handling = this.#handlingOf(header);
     switch (header.kind) {
       case 'BUS.DELIVER':

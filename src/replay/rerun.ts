@@ -22,8 +22,14 @@ import type { Divergence } from './divergence.ts';
 import { Findings } from './findings.ts';
 import { Pace } from './pace.ts';
 import { type ImpureCall, ImpureCalls, noticed, watchPurity } from './purity.ts';
-import { lastWithTrace, type RecordedHandling, type RecordedLog, readRecorded } from './recorded.ts';
-import { requireSound } from './sound.ts';
+import {
+  lastWithTrace,
+  type RecordedHandling,
+  type RecordedLog,
+  readRecord,
+  readRecorded,
+} from './recorded.ts';
+import { soundLog } from './sound.ts';
 
 export interface RerunOptions {
   /** Whose keys are whose: the agent is looked up by its name, senders by their keys. */
@@ -62,12 +68,12 @@ export interface RerunReport {
 }
 
 /**
- * Runs `agent` again from the log at `path`. Throws `LOG_UNSOUND` for a log that does not verify, `KEYRING_INVALID` where
+ * Runs `agent` again from the log at `path`. Throws `LOG_REFUSED` for a log that does not verify, `KEYRING_INVALID` where
  * the keyring has no such agent, `RECORD_MISSING` where the log has nothing for it, `LOG_OPEN`.
  */
 export async function rerun(agent: DefinedAgent, path: string, options: RerunOptions): Promise<RerunReport> {
   return await withRecorded(agent, path, options, async (log, itself) => {
-    const run = new Rerun(agent, itself, log, options);
+    const run = new Rerun(agent, itself, options);
     for (const { handlings } of log.sessions) await run.session(handlings, agent.begin());
     return run.report(log.sessions.length);
   });
@@ -80,9 +86,9 @@ export async function withRecorded<Result>(
   { keyring, until, anchors }: RerunOptions,
   use: (log: RecordedLog, itself: Agent) => Promise<Result>,
 ): Promise<Result> {
-  await requireSound(path, { keyring, ...(anchors && { anchors }) });
+  using verified = await soundLog(path, { keyring, ...(anchors && { anchors }) });
   const itself = agentIn(keyring, agent.name);
-  using log = await readRecorded(path, {
+  const log = await readRecorded(verified, {
     keys: new Set(itself.keys.map(({ record }) => record)),
     durable: agent.durable,
     concurrency: agent.concurrency,
@@ -133,15 +139,13 @@ interface Surroundings {
 export class Rerun {
   readonly #agent: DefinedAgent;
   readonly #itself: Agent;
-  readonly #log: RecordedLog;
   readonly #options: RerunOptions;
   readonly #outcomes: Outcome[] = [];
   readonly #impure = new ImpureCalls();
 
-  constructor(agent: DefinedAgent, itself: Agent, log: RecordedLog, options: RerunOptions) {
+  constructor(agent: DefinedAgent, itself: Agent, options: RerunOptions) {
     this.#agent = agent;
     this.#itself = itself;
-    this.#log = log;
     this.#options = options;
   }
 
@@ -261,7 +265,7 @@ export class Rerun {
     readonly record: SignedRecord;
     readonly received: Received | undefined;
   } {
-    const record = this.#log.read(place);
+    const record = readRecord(place);
     const { received: said, payload } = record;
     if (said === undefined || payload === undefined) return { record, received: undefined };
     const sender = this.#options.keyring.find(said.header.signer)?.agent;
@@ -278,11 +282,11 @@ export class Rerun {
     const { delivery, isCut } = handling;
     const publishes: KnownPublish[] = [];
     for (const place of handling.publishes) {
-      publishes.push({ place, said: saidIn(this.#log.read(place)) });
+      publishes.push({ place, said: saidIn(readRecord(place)) });
     }
     const steps: KnownStep[] = [];
     for (const place of handling.steps) {
-      const { header, payload } = this.#log.read(place);
+      const { header, payload } = readRecord(place);
       const content = payload && parseStep(payload);
       const name = header.step ?? '';
       if (content === undefined) {
@@ -296,7 +300,7 @@ export class Rerun {
   }
 
   #thrownIn({ thrown }: RecordedHandling): Thrown | undefined {
-    const payload = thrown && this.#log.read(thrown).payload;
+    const payload = thrown && readRecord(thrown).payload;
     return payload && parseStep(payload)?.error;
   }
 

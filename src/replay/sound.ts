@@ -2,21 +2,24 @@
  * Only a log that proves itself is replayed: what is not certain to have happened must not happen again.
  */
 import { SwarmError } from '../base/errors.ts';
-import type { Keyring } from '../identity/keyring.ts';
-import { type LogReport, type VerifyOptions, verifyLog } from '../verify/verify.ts';
+import { VerifiedFiles } from '../verify/verified-files.ts';
+import { type VerifyOptions, verifyLog } from '../verify/verify.ts';
 
-/** Verifies the log at `path`; throws `LOG_UNSOUND`, with the first finding, where anything is wrong with it. */
-export async function requireSound(
-  path: string,
-  options: VerifyOptions & { readonly keyring: Keyring },
-): Promise<LogReport> {
-  const report = await verifyLog(path, options);
-  const [first] = report.findings;
-  if (report.verdict === 'CONSISTENT' || report.verdict === 'ANCHORED') return report;
+/** Whose keys count, and what the log is held against. */
+export type SoundOptions = Pick<VerifyOptions, 'keyring' | 'anchors' | 'jobs' | 'onProgress'>;
+
+/**
+ * Verifies the log at `path`, and returns what was verified of it, to be read again and disposed of. Throws `LOG_REFUSED`,
+ * with the first finding, where anything is wrong with it; `LOG_OPEN`.
+ */
+export async function soundLog(path: string, options: SoundOptions): Promise<VerifiedFiles> {
+  const { verdict, findings, trees } = await verifyLog(path, { ...options, findingLimit: 1 });
+  if (verdict === 'CONSISTENT' || verdict === 'ANCHORED') return new VerifiedFiles(path, trees);
+  const [first] = findings;
   const where =
-    first === undefined ? '' : `: ${first.at.file}:${first.at.line}: ${first.code}: ${first.detail}`;
+    first === undefined ? path : `${first.at.file}${first.at.line === 0 ? '' : `:${first.at.line}`}`;
   throw new SwarmError(
-    'LOG_UNSOUND',
-    `the log ${path} is ${report.verdict}${where}; it is not replayed. \`swarm verify ${path}\` says all that is wrong`,
+    'LOG_REFUSED',
+    `${path} is ${verdict} and is not replayed: ${where}: ${first?.code}: ${first?.detail}; \`swarm verify ${path}\` names all that is wrong`,
   );
 }

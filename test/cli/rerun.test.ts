@@ -115,8 +115,8 @@ test('what cannot be run is refused by name, with the way out', async () => {
     ! swarm: --url is for --branch; without it nothing goes live
     [2]
     $ sed 's/snow/mud!/' logs/swarm.jsonl > bad.jsonl; swarm rerun worker.mjs bad.jsonl
-    ! swarm: the log bad.jsonl is INVALID: bad.jsonl:<n>: payload-mismatch: <...>
-    [3]`,
+    ! swarm: bad.jsonl is INVALID and is not replayed: bad.jsonl:<n>: payload-mismatch: <...>
+    [1]`,
   );
 });
 
@@ -127,7 +127,7 @@ test('from a record on it goes on live, in a thread of its own', async () => {
     `
     $ swarm rerun changed.mjs --until logs/swarm.jsonl:${delivery} --branch w1 --url ${server.url}
     ! swarm: worker does not do again what it did: logs/swarm.jsonl:<n>: step model is given something else: <...>; branch off before that
-    [3]
+    [1]
     $ swarm rerun worker.mjs --until logs/swarm.jsonl:${delivery} --branch w1 --url ${server.url}
     Went on live as worker in thread w1, after 2 deliveries of its history.
     ! What came of it:  swarm replay logs/swarm.jsonl --thread w1

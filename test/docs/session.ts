@@ -69,7 +69,7 @@ export async function play(markdown: string, folder: string, natsServer: string)
         expect(`${exitCode}\n`).toBe(step.says);
         continue;
       }
-      const command = elsewhere(step.command);
+      const command = elsewhere(step.command, broker);
       const direct = steps.slice(0, index).some((earlier) => isSameProgram(earlier, step));
       const terminal = new Terminal(direct ? withoutNpx(command) : command, folder, {
         ...env,
@@ -98,8 +98,9 @@ export async function play(markdown: string, folder: string, natsServer: string)
 }
 
 /** The default ports may be taken here: `swarm up` is given free ones, and its words changed back. */
-function elsewhere(command: string): string {
-  return command.endsWith('swarm up') ? `${command} --port 0 --monitor-port 0` : command;
+function elsewhere(command: string, broker: string): string {
+  if (command.endsWith('swarm up')) return `${command} --port 0 --monitor-port 0`;
+  return command.replace('nats://127.0.0.1:4222', `nats://${broker}`);
 }
 
 /** npx takes a second to find again what it has found before. */

@@ -42,12 +42,12 @@ test(
   twoMinutes,
 );
 
-test(
-  'docs/cli.md: its session',
-  async () => {
+test.each(['docs/cli.md', 'docs/replay.md'])(
+  '%s: its session',
+  async (page) => {
     const folder = temporaryFolder();
     layOutClone(folder);
-    await play(readPage('docs/cli.md'), folder, await natsServerPath());
+    await play(readPage(page), folder, await natsServerPath());
   },
   twoMinutes,
 );

@@ -1,10 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { encodeBase64, sha256Hex } from '../../src/base/encoding.ts';
+import { encodeBase64 } from '../../src/base/encoding.ts';
 import { canonicalMembers, printCanonical } from '../../src/record/canonical.ts';
 import { printLine } from '../../src/record/line.ts';
 import { signRecord } from '../../src/record/sign.ts';
 import { isVersion1, verifyVersion1 } from '../../src/record/version1.ts';
+import { version1Line as lineOf } from '../support/version1.ts';
 import { key, otherKey } from './arbitrary.ts';
 import { recordVectors, version1Lines } from './vectors.ts';
 
@@ -12,14 +13,6 @@ import { recordVectors, version1Lines } from './vectors.ts';
 function canonical(text: string): string {
   const members = canonicalMembers(Buffer.from(text));
   return typeof members === 'string' ? `refused: ${members}` : printCanonical(members);
-}
-
-/** Returns a version 1 line with `payload` as it is spelled, `form` being its canonical form. */
-function lineOf(payload: string, form: string = payload, more = ''): string {
-  const members = `"ts_ns":1761742380738047001,"thread_id":"demo","subject":"thread.demo.x","kind":"BUS.PUBLISH","payload_hash":"${sha256Hex(form)}","payload":${payload}${more}`;
-  const signed = printCanonical(canonicalMembers(Buffer.from(`{${members}}`)) as ReadonlyMap<string, string>);
-  const signature = encodeBase64(key.sign(Buffer.from(signed)));
-  return `{${members},"sig_pk_b64":"${key.publicKey}","sig_b64":"${signature}"}`;
 }
 
 describe.skipIf(version1Lines === undefined)('lines of a second implementation', () => {

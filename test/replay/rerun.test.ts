@@ -331,7 +331,7 @@ test('a log with a changed line is refused', async () => {
   const { keyring } = await loadKeyring(place.keyring);
   const refused = rerun(defineAgent({ name: 'worker', on: worker() }), log, { keyring });
   await expect(refused).rejects.toMatchObject({
-    code: 'LOG_UNSOUND',
+    code: 'LOG_REFUSED',
     message: expect.stringContaining('payload-mismatch'),
   });
   rmSync(folder, { recursive: true });

@@ -35,8 +35,8 @@ export function define(command: Command, invocation: Invocation): void {
     .description(
       `Run the agents that MODULE exports again from a log: their recorded deliveries in their recorded order, their steps
 answered from the log, what they say held against what they said. No server is asked, no model, no clock. Each divergence is
-named on stdout as file:line: code: sentence. Exits with 0 if there is none, 1 if there are some, 3 if it could not look:
-a log that does not verify is not run.`,
+named on stdout as file:line: code: sentence. Exits with 0 if there is none, 1 if there are some, or if the log does not
+verify and so is not run, 3 if it could not look.`,
     )
     .argument('<module>', 'a JavaScript module that exports what `defineAgent` returned')
     .argument('[log]', 'the log (SWARM_LOG, else logs/swarm.jsonl)')

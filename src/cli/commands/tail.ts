@@ -8,17 +8,15 @@ import { existsSync } from 'node:fs';
 import type { Command } from '@commander-js/extra-typings';
 import { loadKnownKeys } from '../../agent/self.ts';
 import { readSettings } from '../../agent/settings.ts';
-import type { PublicKey } from '../../identity/key.ts';
 import type { Keyring } from '../../identity/keyring.ts';
 import { type LogLine, readLog } from '../../log/reader.ts';
 import { verifyRecord } from '../../record/line.ts';
-import type { SignedRecord } from '../../record/signed.ts';
 import { isVersion1, verifyVersion1 } from '../../record/version1.ts';
 import { cutTo } from '../columns.ts';
 import type { Invocation } from '../invocation.ts';
 import { given, parseCount } from '../options.ts';
 import { type Piece, styled } from '../output.ts';
-import { shownPayload } from '../payload.ts';
+import { nameOf, payloadOf, timeOf } from '../told.ts';
 
 export function define(command: Command, { out, interruption }: Invocation): void {
   command
@@ -86,7 +84,7 @@ interface Shown {
 
 function lineOf({ tsNs, kind, who, subject, said }: Shown): Piece[] {
   return [
-    styled('dim', new Date(Number(tsNs / 1_000_000n)).toISOString()),
+    styled('dim', timeOf(tsNs)),
     ' ',
     kind.padEnd(11),
     ' ',
@@ -96,13 +94,4 @@ function lineOf({ tsNs, kind, who, subject, said }: Shown): Piece[] {
     ' ',
     said,
   ];
-}
-
-function payloadOf({ payload }: SignedRecord): string {
-  return payload === undefined ? '(withheld)' : shownPayload(payload);
-}
-
-/** Returns the agent's name, or enough of the key to tell it from others. */
-function nameOf(key: PublicKey, keyring: Keyring | undefined): string {
-  return keyring?.find(key)?.agent.name ?? `${key.slice(0, 8)}…`;
 }

@@ -5,19 +5,19 @@
  * keys are worth. Nothing here talks to a network, unless checkpoints of the swarm's stream are asked for.
  */
 import { constants } from 'node:fs';
-import { access, stat } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Command } from '@commander-js/extra-typings';
 import { Option } from 'commander';
 import { readSettings, type Settings } from '../../agent/settings.ts';
 import { messageOf, SwarmError } from '../../base/errors.ts';
-import { logFiles } from '../../log/files.ts';
 import type { Anchor } from '../../verify/anchors.ts';
 import { explainLine } from '../../verify/explain.ts';
 import { type LogReport, type VerifyOptions, verifyLog } from '../../verify/verify.ts';
 import { anchorsInFiles, anchorsInStream } from '../anchors.ts';
 import { writeEvidence } from '../evidence.ts';
 import { explanationAsJson, printExplanation } from '../explanation.ts';
+import { sizeOf } from '../files.ts';
 import type { Invocation } from '../invocation.ts';
 import { type KeysUsed, keysOfLog, knownKeys } from '../keys-used.ts';
 import { collect, given, parsePositive } from '../options.ts';
@@ -160,13 +160,6 @@ async function explain(
   if (options.json === true) out.json(explanationAsJson(found, steps));
   else printExplanation(found, steps, out);
   if (steps.some(({ ok }) => !ok)) end('findings');
-}
-
-/** Returns the size of the log at `path` in bytes; throws `LOG_OPEN` if there is none. */
-async function sizeOf(path: string): Promise<number> {
-  let bytes = 0;
-  for (const file of logFiles(path)) bytes += (await stat(file)).size;
-  return bytes;
 }
 
 async function keysFor({ trustOnFirstUse }: Options, settings: Settings, out: Output): Promise<KeysUsed> {
