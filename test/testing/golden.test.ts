@@ -1,6 +1,7 @@
 /** A golden log is recorded from a live run, and is a test from then on. */
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { mock } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { z } from 'zod';
@@ -147,6 +148,15 @@ describe('expectSameHistory', () => {
     const report = await expectSameHistory(agent(asker()), golden.log);
     expect(report).toMatchObject({ deliveries: 4, publishes: 3, steps: 3 });
     await expectSameHistory(echo, pathToFileURL(golden.log), { keyring: pathToFileURL(golden.keyring) });
+  });
+
+  test('holds with the clock stopped in all of Node', async () => {
+    mock.timers.enable({ now: 0 });
+    try {
+      for (let times = 0; times < 2; times += 1) await expectSameHistory(agent(asker()), golden.log);
+    } finally {
+      mock.timers.reset();
+    }
   });
 
   /** Says something else on its subject than what the log has. */
