@@ -9,8 +9,8 @@ import { promisify } from 'node:util';
 import { type Context, type DefinedAgent, defineAgent, parseLine } from 'can-swarm';
 import { expectSameHistory, matching } from 'can-swarm/testing';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { z } from 'zod';
-import { Answer, Finding, Task } from '../../examples/research-team/messages.ts';
+import type { z } from 'zod';
+import { Task } from '../../examples/research-team/messages.ts';
 import { planner } from '../../examples/research-team/planner.ts';
 import { team } from '../../examples/research-team/team.ts';
 import { type TemporaryFolder, temporaryFolder } from '../support/folder.ts';
@@ -117,13 +117,12 @@ describe('the recorded log', () => {
   });
 
   test('lets an agent answer in other words, where its schema is asked', async () => {
-    const planned = z.union([Task, Finding, Answer]);
     const chatty = changed(planner, (context) => ({
       publish: (subject, payload, options) =>
         context.publish(subject, { ...(payload as z.infer<typeof Task>), task: 'something else' }, options),
     }));
     await expect(expectSameHistory(chatty, log)).rejects.toThrow('4 divergences');
-    await expectSameHistory(chatty, log, { payloads: matching(planned) });
+    await expectSameHistory(chatty, log, { payloads: matching(Task) });
   });
 });
 
