@@ -13,6 +13,7 @@ const layers = {
   bus: ['base'],
   server: ['base'],
   agent: ['base', 'identity', 'merkle', 'record', 'log', 'handler', 'bus'],
+  testing: ['base', 'identity', 'handler', 'replay', 'bus', 'server', 'agent'],
   cli: [
     'base',
     'identity',

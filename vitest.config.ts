@@ -1,7 +1,17 @@
+import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 import { slowTests } from './vitest.slow.ts';
 
+const source = (path: string): string => join(import.meta.dirname, 'src', path);
+
 export default defineConfig({
+  resolve: {
+    // The examples import the package by its name; what is tested is the source, built or not.
+    alias: [
+      { find: /^can-swarm$/, replacement: source('index.ts') },
+      { find: /^can-swarm\/testing$/, replacement: source('testing/index.ts') },
+    ],
+  },
   test: {
     include: ['test/**/*.test.ts'],
     exclude: ['test/long/**', 'node_modules/**', ...slowTests],

@@ -20,6 +20,7 @@ const checks = [
   { name: 'types of the package', command: ['attw', '--pack', '.', '--profile', 'esm-only'] },
   { name: 'public API', command: ['api-extractor', 'run'] },
   { name: 'API of verify', command: ['api-extractor', 'run', '--config', 'api-extractor.verify.json'] },
+  { name: 'API of testing', command: ['api-extractor', 'run', '--config', 'api-extractor.testing.json'] },
 ];
 
 const failed = [];

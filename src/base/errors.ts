@@ -61,6 +61,7 @@ export const errorCodes = {
   BUS_UNCONFIRMED: 'The broker did not confirm a message in time; it may or may not have it.',
   BUS_CONSUMER: 'The durable consumer cannot be created or read.',
   BUS_CLOSED: 'The connection was closed.',
+  NOT_QUIET: 'Agents were still at work when the time was up.',
 
   PUBLISH_NOT_PERMITTED: 'The keyring does not let this agent publish on that subject.',
 } as const;

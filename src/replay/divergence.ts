@@ -32,6 +32,8 @@ export interface Change {
   readonly expected?: unknown;
   /** Absent where it is not there. */
   readonly actual?: unknown;
+  /** What is wrong with it, where a rule for payloads says so. */
+  readonly why?: string;
 }
 
 export interface Divergence {
@@ -68,22 +70,35 @@ function pointer(path: readonly (string | number)[]): string {
   return path.map((part) => `/${String(part).replaceAll('~', '~0').replaceAll('/', '~1')}`).join('');
 }
 
-const spokenBytes = 80;
+const spokenLength = 80;
+const spokenBefore = 20;
 
-/** Returns a value in a few words, for a sentence. */
-export function spoken(value: unknown): string {
+/** Returns a value in a few words, for a sentence; of a long one what stands at `from` and after it. */
+export function spoken(value: unknown, from = 0): string {
   if (value === undefined) return 'nothing';
   if (value instanceof Uint8Array) return `${value.length} bytes that are no JSON`;
   const text = JSON.stringify(value);
-  return text.length > spokenBytes ? `${text.slice(0, spokenBytes)}…` : text;
+  if (text.length <= spokenLength) return text;
+  const start = from < spokenLength ? 0 : from - spokenBefore;
+  const end = start + spokenLength;
+  return `${start > 0 ? '…' : ''}${text.slice(start, end)}${end < text.length ? '…' : ''}`;
+}
+
+/** Returns where the spellings of two values begin to differ. */
+function partingOf(one: unknown, other: unknown): number {
+  const [text = '', same = ''] = [JSON.stringify(one), JSON.stringify(other)];
+  let at = 0;
+  while (at < text.length && text[at] === same[at]) at += 1;
+  return at;
 }
 
 /** Returns the changes in a few words: `/n: 1, now 2`. */
 export function spokenChanges(changes: readonly Change[]): string {
-  const shown = changes.slice(0, 3).map(({ path, ...change }) => {
-    const was = 'expected' in change ? spoken(change.expected) : 'not there';
-    const is = 'actual' in change ? spoken(change.actual) : 'not there';
-    return `${path === '' ? '' : `${path}: `}${was}, now ${is}`;
+  const shown = changes.slice(0, 3).map(({ path, why, ...change }) => {
+    const parting = partingOf(change.expected, change.actual);
+    const was = 'expected' in change ? spoken(change.expected, parting) : 'not there';
+    const is = 'actual' in change ? spoken(change.actual, parting) : 'not there';
+    return `${path === '' ? '' : `${path}: `}${was}, now ${is}${why === undefined ? '' : ` (${why})`}`;
   });
   const more = changes.length - shown.length;
   return more > 0 ? `${shown.join('; ')}; and ${more} more` : shown.join('; ');

@@ -4,7 +4,7 @@
  * Handlers run as far as they can by themselves; then, of all that is waited for, the records of the earliest flush come,
  * together, as they did. So handlers that ran side by side, and steps that raced, end in their old order and not by luck.
  */
-import { setImmediate as afterAll } from 'node:timers'; // the real one, whoever stops the clock later
+import { setImmediate as afterAll } from '../base/real-timers.ts';
 
 /** Which of its session's records it was. */
 export interface Turn {

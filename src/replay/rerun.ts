@@ -6,9 +6,9 @@
  * does not prove itself is refused.
  */
 import { createHash } from 'node:crypto';
-import { clearTimeout, setTimeout } from 'node:timers'; // the real ones, whoever stops the clock later
 import type { Sha256Hex } from '../base/encoding.ts';
 import { SwarmError } from '../base/errors.ts';
+import { clearTimeout, setTimeout } from '../base/real-timers.ts';
 import type { Context } from '../handler/context.ts';
 import type { DefinedAgent, HandlerTable } from '../handler/definition.ts';
 import { Received } from '../handler/received.ts';

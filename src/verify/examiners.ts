@@ -4,8 +4,8 @@
  * A small file is examined here, in this thread; of a large one each thread takes the next range when it is done with
  * one. However many there are, only so many ranges are in memory. A thread that dies is an error, never an answer.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
+import { nextTurn } from '../base/real-timers.ts';
 import type { Batch } from './batch.ts';
 import type { ExamineOptions } from './examine.ts';
 import { examineRange, type Range } from './range.ts';

@@ -1,6 +1,6 @@
 /** The code of the documentation compiles, and does what the text around it says. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
@@ -8,8 +8,8 @@ import { promisify } from 'node:util';
 import { beforeAll, expect, test } from 'vitest';
 import { agentsIn } from '../support/agents.ts';
 import { temporaryFolder } from '../support/log.ts';
-import { testServer } from '../support/nats.ts';
-import { blocksOf, pages, project, readPage } from './markdown.ts';
+import { natsServerPath, testServer } from '../support/nats.ts';
+import { blockOf, blocksOf, pages, project, readPage } from './markdown.ts';
 
 const run = promisify(execFile);
 
@@ -23,6 +23,7 @@ function projectOfOnesOwn(): string {
   writeFileSync(join(folder, 'package.json'), '{"type":"module"}');
   mkdirSync(join(folder, 'node_modules'));
   symlinkSync(project, join(folder, 'node_modules/can-swarm'));
+  symlinkSync(join(project, 'node_modules/zod'), join(folder, 'node_modules/zod'));
   return folder;
 }
 
@@ -35,12 +36,18 @@ test('every ts block of every page compiles against the package', async () => {
     }
   }
   expect(blocks).toBeGreaterThan(1);
+  expect(await compilerSays(folder)).toBe('');
+}, 60_000);
+
+/** Returns what is wrong with the types of the programs in `folder`. */
+async function compilerSays(folder: string): Promise<string> {
   const compilerOptions = {
     target: 'es2023',
     lib: ['es2023', 'esnext.disposable'],
     module: 'nodenext',
     strict: true,
     noEmit: true,
+    rewriteRelativeImportExtensions: true,
     skipLibCheck: true,
     typeRoots: [join(project, 'node_modules/@types')],
     types: ['node'],
@@ -50,8 +57,8 @@ test('every ts block of every page compiles against the package', async () => {
   const said = await run(process.execPath, [tsc, '-p', folder]).catch(
     (failure: { stdout: string }) => failure,
   );
-  expect(said.stdout).toBe('');
-}, 60_000);
+  return said.stdout;
+}
 
 test('the programs of README.md talk: one publishes and hears itself, one answers with its cause', async () => {
   await using server = await testServer();
@@ -94,6 +101,38 @@ test('the programs of README.md talk: one publishes and hears itself, one answer
   const cause = records.find(({ leaf }) => leaf === answer?.header.cause);
   expect(cause?.header).toMatchObject({ kind: 'BUS.DELIVER', subject: 'thread.demo-thread.planner' });
   expect((await place.verify()).bad).toBe(0);
+}, 60_000);
+
+test('the programs of docs/testing.md record a log, and test against it', async () => {
+  const folder = projectOfOnesOwn();
+  const programs = blocksOf(readPage('docs/testing.md')).flatMap(({ info, text }) => {
+    const [language, file] = info.split(' ');
+    return language === 'ts' && file !== undefined ? [{ file, text }] : [];
+  });
+  for (const { file, text } of programs) writeFileSync(join(folder, file), text);
+  expect(await compilerSays(folder)).toBe('');
+  const node = (...args: string[]): Promise<string> =>
+    run(process.execPath, ['--import', tsx, ...args], { cwd: folder, env }).then(
+      ({ stdout }) => stdout,
+      (failure: { stdout: string }) => failure.stdout,
+    );
+  const { NODE_TEST_CONTEXT: _, ...environment } = process.env;
+  const env = { ...environment, SWARM_NATS_SERVER: await natsServerPath() };
+
+  await node('record.ts');
+  expect(readdirSync(join(folder, 'golden')).toSorted()).toEqual([
+    'swarm.jsonl',
+    'swarm.keys.json',
+    'swarm.tlog',
+  ]);
+  const tests = ['--test', 'worker.test.ts', 'answers.test.ts'];
+  expect(await node(...tests)).toContain('# pass 3\n# fail 0\n');
+
+  const worker = programs.find(({ file }) => file === 'worker.ts')?.text ?? '';
+  writeFileSync(join(folder, 'worker.ts'), worker.replace(/`What is (.*)\?`/, '`Tell me about $1.`'));
+  const failed = await node('--test', 'worker.test.ts');
+  const inOneLine = (text: string): string => text.trim().replaceAll(/\s+/g, ' ');
+  expect(inOneLine(failed)).toContain(inOneLine(blockOf('docs/testing.md', 'text')));
 }, 60_000);
 
 const tsx = pathToFileURL(join(project, 'node_modules/tsx/dist/esm/index.mjs')).href;

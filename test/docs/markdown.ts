@@ -11,7 +11,14 @@ export async function pages(): Promise<string[]> {
   const below = (await readdir(join(project, 'docs'), { recursive: true })).filter((name) =>
     name.endsWith('.md'),
   );
-  return [...atTop, ...below.map((name) => join('docs', name))].sort();
+  const ofExamples = (await readdir(join(project, 'examples'), { recursive: true })).filter((name) =>
+    name.endsWith('.md'),
+  );
+  return [
+    ...atTop,
+    ...below.map((name) => join('docs', name)),
+    ...ofExamples.map((name) => join('examples', name)),
+  ].sort();
 }
 
 export function readPage(page: string): string {

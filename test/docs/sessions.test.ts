@@ -2,7 +2,9 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { expectSameHistory } from 'can-swarm/testing';
 import { beforeAll, expect, test } from 'vitest';
+import { team } from '../../examples/research-team/team.ts';
 import { loadKeyring } from '../../src/identity/keyring.ts';
 import { verifyRecord } from '../../src/record/line.ts';
 import { verifyLog } from '../../src/verify/verify.ts';
@@ -48,6 +50,19 @@ test.each(['docs/cli.md', 'docs/replay.md'])(
     const folder = temporaryFolder();
     layOutClone(folder);
     await play(readPage(page), folder, await natsServerPath());
+  },
+  twoMinutes,
+);
+
+test(
+  'examples/research-team/README.md: its session, whose log the team does again',
+  async () => {
+    const folder = temporaryFolder();
+    layOutClone(folder);
+    await play(readPage('examples/research-team/README.md'), folder, await natsServerPath());
+
+    const keyring = join(folder, 'swarm.keys.json');
+    for (const agent of team) await expectSameHistory(agent, join(folder, 'logs/swarm.jsonl'), { keyring });
   },
   twoMinutes,
 );

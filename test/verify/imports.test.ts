@@ -41,7 +41,7 @@ test('can-swarm/verify verifies a log, and loads nothing that could reach a netw
     ...['require-addon', 'sodium-native', 'which-runtime', 'zod'],
   ]);
   expect(loaded.filter((url) => !url.startsWith('file:')).map((url) => url.replace(/^node:/, ''))).toEqual(
-    'assert buffer crypto fs fs/promises os path timers/promises url util worker_threads'.split(' '),
+    'assert buffer crypto fs fs/promises os path timers timers/promises url util worker_threads'.split(' '),
   );
   // And by Node's own account, whoever asked for it:
   const network = /^(?:_?(?:net|tls|https?|http2|dgram|dns)(?:\W|_|$)|inspector|internal\/deps\/undici)/;
