@@ -10,9 +10,10 @@ import { availableParallelism } from 'node:os';
 import { type Sha256Hex, sha256Hex, zeroHash } from '../base/encoding.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { printKeyring } from '../identity/keyring.ts';
-import { fileOfInode, isThere, logFiles, treeFolderOf } from '../log/files.ts';
+import { isThere, logFiles, treeFolderOf } from '../log/files.ts';
 import { whileUnlocked } from '../log/lock.ts';
-import { Tlog, treeIdOf } from '../log/tlog.ts';
+import { treeIdOf } from '../log/tlog.ts';
+import { TreeBeside, treeOfInode } from '../log/tree-beside.ts';
 import { parseCheckpoint } from '../merkle/checkpoint.ts';
 import { parseNote } from '../merkle/note.ts';
 import type { TileTree } from '../merkle/tile-tree.ts';
@@ -25,8 +26,8 @@ import { type FileAtHand, History, type ToFind } from './history.ts';
 import { type OpenFile, openNext } from './open-next.ts';
 import { type Beginning, beginningFrom, stateOf } from './remember.ts';
 import type { FileTree, LogReport, Resumed, VerifyOptions } from './report.ts';
-import { type KnownFile, knownOf, missingFrom, treeOf } from './resume.ts';
-import { type Fork, SealedFile, type SealReport } from './sealed-file.ts';
+import { type KnownFile, knownOf, missingFrom, type Resumption, treeOf } from './resume.ts';
+import { type FileSealed, type Fork, SealedFile, type SealReport } from './sealed-file.ts';
 import { type VerifyState, writeState } from './state.ts';
 import { Trust } from './trust.ts';
 import { Unresolved } from './unresolved.ts';
@@ -37,12 +38,6 @@ interface FileToRead extends OpenFile {
   readonly ordinal: number;
   readonly before: FileAtHand | undefined;
   readonly known: KnownFile | undefined;
-}
-
-/** Of what a verification reads again only the tiles: none of it, if there is a reason. */
-interface Resumption {
-  readonly known: readonly KnownFile[];
-  readonly reason?: string;
 }
 
 export class Verification implements AsyncDisposable {
@@ -85,7 +80,7 @@ export class Verification implements AsyncDisposable {
     const { quick = false, requirePayloads = false, jobs = availableParallelism() } = this.#options;
     const files = logFiles(this.#path);
     this.#totalBytes = files.reduce((sum, file) => sum + sizeOf(file), 0);
-    const resumption = await this.#resume(files);
+    const resumption = await this.#resume();
     const state = resumption.known.length > 0 ? this.#state : undefined;
     const beginning = beginningFrom(state);
     const findingLimit = this.#options.findingLimit ?? 10_000;
@@ -106,7 +101,7 @@ export class Verification implements AsyncDisposable {
     return await this.#report(history, beginning, resumption);
   }
 
-  async #resume(files: readonly string[]): Promise<Resumption> {
+  async #resume(): Promise<Resumption> {
     if (this.#state === undefined) return { known: [] };
     if (this.#state.terms !== this.#terms) {
       return { known: [], reason: 'the keyring or what is demanded is another one than before' };
@@ -114,8 +109,7 @@ export class Verification implements AsyncDisposable {
     if (this.#trust?.hasRevocations === true) {
       return { known: [], reason: 'what was said before a key was revoked is not remembered' };
     }
-    const found = await knownOf(this.#path, files, this.#state);
-    return 'reason' in found ? { known: [], reason: found.reason } : found;
+    return await knownOf(this.#path, this.#state);
   }
 
   /** Reads the files in their order, the known ones from where they are known to; returns how many there were. */
@@ -143,11 +137,11 @@ export class Verification implements AsyncDisposable {
 
   /** Where the growing segment is gone, its tree may still be there. */
   async #findGrowingGone(history: History, ordinal: number): Promise<void> {
-    const locate = (): string => treeFolderOf(this.#path);
+    const stored = new TreeBeside(this.#path, () => treeFolderOf(this.#path));
     if (isThere(this.#path)) return;
-    const beside = await checkpointAt(locate);
+    const checkpoint = await stored.readCheckpoint();
     // A segment that is closed just now takes its tree along before it goes.
-    if (!isThere(this.#path)) this.#findWithoutLines(history, locate, ordinal, beside);
+    if (!isThere(this.#path)) this.#findWithoutLines(history, { stored, ordinal, checkpoint });
   }
 
   async #readFile(
@@ -155,8 +149,8 @@ export class Verification implements AsyncDisposable {
     examiners: Examiners,
     { file, fd, inode, ordinal, before, known }: FileToRead,
   ): Promise<FileAtHand> {
-    const locate = (): string => treeFolderOf(fileOfInode(this.#path, inode) ?? file);
-    const beside = await checkpointAt(locate); // before the lines: they are at least as many
+    const stored = treeOfInode(this.#path, inode, file);
+    const checkpoint = await stored.readCheckpoint(); // before the lines: they are at least as many
     const atHand: FileAtHand = {
       file,
       ordinal,
@@ -170,7 +164,7 @@ export class Verification implements AsyncDisposable {
     };
     const begin = (firstLeaf: Sha256Hex, tree?: TileTree): void => {
       atHand.firstLeaf = firstLeaf;
-      const sealed = { locate, ordinal, firstLeaf, beside };
+      const sealed = { stored, ordinal, firstLeaf, checkpoint };
       atHand.sealed = new SealedFile(sealed, this.#openers, this.#anchors, tree);
     };
     if (known !== undefined) {
@@ -202,7 +196,7 @@ export class Verification implements AsyncDisposable {
       for (const toFind of atHand.toFind ?? [])
         this.#toFind.push({ ...toFind, leaf: Buffer.from(toFind.prev, 'hex'), file: known });
     }
-    if (atHand.sealed === undefined) this.#findWithoutLines(history, locate, ordinal, beside);
+    if (atHand.sealed === undefined) this.#findWithoutLines(history, { stored, ordinal, checkpoint });
     this.#closeFile(history, atHand, { bytes: from, lines: line - 1 });
     return atHand;
   }
@@ -242,18 +236,13 @@ export class Verification implements AsyncDisposable {
   }
 
   /** Holds checkpoints against a file without lines, or one that is gone, whose tree still stands there. */
-  #findWithoutLines(
-    history: History,
-    locate: () => string,
-    ordinal: number,
-    beside: string | undefined,
-  ): void {
-    if (beside === undefined) return;
-    const note = parseNote(beside);
+  #findWithoutLines(history: History, gone: Omit<FileSealed, 'firstLeaf'>): void {
+    if (gone.checkpoint === undefined) return;
+    const note = parseNote(gone.checkpoint);
     const parsed = note.ok ? parseCheckpoint(note.note.text) : note;
     const id = parsed.ok ? treeIdOf(parsed.checkpoint.origin) : '';
     const firstLeaf = (id + zeroHash.slice(id.length)) as Sha256Hex; // what names the tree is its beginning
-    const file = { locate, ordinal, firstLeaf, beside };
+    const file = { ...gone, firstLeaf };
     this.#takeReport(history, new SealedFile(file, this.#openers, this.#anchors));
   }
 
@@ -315,13 +304,4 @@ function inOrder(findings: readonly Finding[], trees: readonly FileTree[]): Find
 
 function sizeOf(file: string): number {
   return statSync(file, { throwIfNoEntry: false })?.size ?? 0;
-}
-
-/** Returns the checkpoint in the folder that `locate` returns, which moves when the segment is closed. */
-async function checkpointAt(locate: () => string): Promise<string | undefined> {
-  for (;;) {
-    const folder = locate();
-    const text = await new Tlog(folder).readCheckpoint();
-    if (locate() === folder) return text; // else it may be that of the segment which came after
-  }
 }

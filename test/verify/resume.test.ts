@@ -5,12 +5,14 @@ import { describe, expect, test } from 'vitest';
 import { SigningKey } from '../../src/identity/key.ts';
 import { Keyring } from '../../src/identity/keyring.ts';
 import type { Revocation } from '../../src/identity/keyring-file.ts';
-import { closedSegments, treeFolderOf } from '../../src/log/files.ts';
+import { closedSegments, nextClosedPath, treeFolderOf } from '../../src/log/files.ts';
 import { sealLog } from '../../src/log/sealer.ts';
 import { openLog } from '../../src/log/writer.ts';
 import { leafOfLine } from '../../src/record/entry.ts';
 import { signRecord } from '../../src/record/sign.ts';
 import type { SignedRecord } from '../../src/record/signed.ts';
+import { knownOf } from '../../src/verify/resume.ts';
+import { readState } from '../../src/verify/state.ts';
 import { type LogReport, type VerifyOptions, verifyLog } from '../../src/verify/verify.ts';
 import { checkpointKey, keyringOf, sealOptions, writeSealed } from '../log/sealed.ts';
 import { linesOf, said, temporaryFolder } from '../support/log.ts';
@@ -299,6 +301,20 @@ test('a file that was closed since is known under its new name', async () => {
   renameSync(log.path, closed);
   await log.append(4);
   expect((await log.verifyBoth()).resumed).toEqual({ records: 300 });
+});
+
+test('a file that is closed while the files are looked at is found under its new name', async () => {
+  const log = await Verified.write({ rotateBytes: 60_000 });
+  const state = await readState(log.state);
+  if (state === undefined) throw new Error('nothing is remembered');
+  const looking = knownOf(log.path, state); // it has the names, and is at the first file
+  const closed = nextClosedPath(log.path);
+  renameSync(treeFolderOf(log.path), treeFolderOf(closed));
+  renameSync(log.path, closed);
+  writeFileSync(log.path, '');
+  const { known, reason } = await looking;
+  expect(reason).toBeUndefined();
+  expect(known.reduce((sum, { size }) => sum + size, 0)).toBe(300);
 });
 
 test('a session that began before the first line of a log whose beginning was put away is taken later, too', async () => {

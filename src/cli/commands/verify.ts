@@ -4,8 +4,8 @@
  * Findings and the verdict go to stdout. Whose keys counted goes to stderr, because a verdict is worth what its
  * keys are worth. Nothing here talks to a network, unless checkpoints of the swarm's stream are asked for.
  */
-import { constants } from 'node:fs';
-import { access, stat } from 'node:fs/promises';
+import { constants, statSync } from 'node:fs';
+import { access } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Command } from '@commander-js/extra-typings';
 import { Option } from 'commander';
@@ -96,7 +96,7 @@ Examples:
       const settings = await readSettings(given({ keyring, env, log, url, credentials: creds }));
       const named = options.explain;
       if (named !== undefined) return await explain(named, log, settings, options, invocation);
-      const totalBytes = await sizeOf(settings.log);
+      const totalBytes = sizeOf(settings.log);
       const keys = await keysFor(options, settings, out);
       if (options.state !== undefined) await requireWritable(options.state);
       const anchors = await anchorsOf(options, settings, out);
@@ -163,10 +163,9 @@ async function explain(
 }
 
 /** Returns the size of the log at `path` in bytes; throws `LOG_OPEN` if there is none. */
-async function sizeOf(path: string): Promise<number> {
-  let bytes = 0;
-  for (const file of logFiles(path)) bytes += (await stat(file)).size;
-  return bytes;
+function sizeOf(path: string): number {
+  const sizes = logFiles(path).map((file) => statSync(file, { throwIfNoEntry: false })?.size ?? 0);
+  return sizes.reduce((sum, size) => sum + size, 0);
 }
 
 async function keysFor({ trustOnFirstUse }: Options, settings: Settings, out: Output): Promise<KeysUsed> {
