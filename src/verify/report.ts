@@ -39,9 +39,14 @@ export interface FileTree {
   readonly sealed: number;
 }
 
+/** What a state was worth to a run. */
 export interface Resumed {
+  /** How many records were taken as verified before. */
   readonly records: number;
+  /** Why none were. */
   readonly reason?: string;
+  /** Why the next run cannot go on from this one: the state could not be written, and is as it was. */
+  readonly notRemembered?: string;
 }
 
 export interface LogReport {
@@ -75,6 +80,6 @@ export interface LogReport {
   readonly signers: ReadonlyMap<PublicKey, number>;
   /** Whether signatures were left unchecked. */
   readonly quick: boolean;
-  /** Of a run with a state: how many records were taken as verified before, or why none were. */
+  /** Of a run with a state. */
   readonly resumed: Resumed | undefined;
 }

@@ -269,11 +269,16 @@ export class Verification implements AsyncDisposable {
     const unresolved = counted.unresolved + before;
     const verdict = verdictOn(new Set(findingCounts.keys()), this.#matched);
     const { state, quick = false } = this.#options;
+    let notRemembered: string | undefined;
     if (state !== undefined && findingCounts.size === 0) {
-      await writeState(state, stateOf(beginning, { terms: this.#terms, files: this.#files, unresolved }));
+      const content = stateOf(beginning, { terms: this.#terms, files: this.#files, unresolved });
+      notRemembered = await writeState(state, content).then(() => undefined, messageOf);
     }
-    const records = known.reduce((sum, { size }) => sum + size, 0);
-    const resumed: Resumed = reason === undefined ? { records } : { records, reason };
+    const resumed: Resumed = {
+      records: known.reduce((sum, { size }) => sum + size, 0),
+      ...(reason !== undefined && { reason }),
+      ...(notRemembered !== undefined && { notRemembered }),
+    };
     return {
       verdict,
       completeTo: this.#coverage.completeTo(verdict, tally.firstBad),

@@ -166,6 +166,10 @@ test.concurrent('with a state, only what is new is read, and it is said why wher
     ! Records cut off <...>
     $ swarm verify --state verified.json --trust-on-first-use 2>&1 | grep 'All was read'
     All was read: the keyring or what is demanded is another one than before.
+    $ swarm verify --state $(printf '%0250d' 0) -q
+    CONSISTENT (unanchored): complete to record 3 of 3, by the checkpoint beside it
+    Verified 3 records, 0 bad
+    ! swarm: warning: nothing new is remembered, for 0<...> cannot be written: ENAMETOOLONG<...>
     $ swarm verify --state absent/verified.json
     ! swarm: the state cannot be written to absent/verified.json: ENOENT<...>
     [3]

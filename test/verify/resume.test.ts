@@ -335,6 +335,18 @@ test('a session that began before the first line of a log whose beginning was pu
   });
 });
 
+test('a state that cannot be written costs the report nothing, and is told', async () => {
+  const log = await Verified.write();
+  const state = join(log.path, `../${'x'.repeat(250)}`); // the name of the temporary file beside it is too long
+  for (let turn = 0; turn < 2; turn += 1) {
+    expect(await log.verify({ state })).toMatchObject({
+      verdict: 'CONSISTENT',
+      verified: 300,
+      resumed: { records: 0, notRemembered: expect.stringMatching(/ENAMETOOLONG/) },
+    });
+  }
+});
+
 test('a state cannot be had together with a quick verification', async () => {
   const log = await Verified.write();
   await expect(log.verify({ quick: true })).rejects.toMatchObject({ code: 'USAGE' });

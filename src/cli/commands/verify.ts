@@ -230,10 +230,12 @@ function tellOfAnchors(
 }
 
 function tellOfState(path: string, { resumed, findingCounts }: LogReport, out: Output): void {
-  const { records = 0, reason } = resumed ?? {};
+  const { records = 0, reason, notRemembered } = resumed ?? {};
   if (records > 0)
     out.note(`Resumed: ${records} records were verified before, says ${path}; the rest was read.`);
   else out.note(`All was read: ${reason ?? `${path} remembers nothing yet`}.`);
+  if (notRemembered !== undefined)
+    out.warn(`nothing new is remembered, for ${path} cannot be written: ${notRemembered}`);
   if (findingCounts.size > 0) out.note(`${path} was left as it was: a log with findings is not remembered.`);
 }
 
