@@ -8,8 +8,7 @@ import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { printEntries } from '../merkle/bundle.ts';
-import { parseCheckpoint } from '../merkle/checkpoint.ts';
-import { parseNote } from '../merkle/note.ts';
+import { parseCheckpointNote } from '../merkle/checkpoint.ts';
 import { type Bundle, printBundlePath, tileWidth } from '../merkle/tile.ts';
 import { entryOfLine } from '../record/entry.ts';
 import { linesFrom } from './file-tree.ts';
@@ -43,8 +42,7 @@ export async function writeAllBundles(path: string): Promise<number> {
 }
 
 async function sealedSizeOf(file: string): Promise<number> {
-  const note = parseNote((await new Tlog(treeFolderOf(file)).readCheckpoint()) ?? '');
-  const parsed = note.ok ? parseCheckpoint(note.note.text) : note;
+  const parsed = parseCheckpointNote((await new Tlog(treeFolderOf(file)).readCheckpoint()) ?? '');
   return parsed.ok ? parsed.checkpoint.size : 0;
 }
 

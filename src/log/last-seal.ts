@@ -6,13 +6,13 @@
  */
 import type { Sha256Hex } from '../base/encoding.ts';
 import { SwarmError } from '../base/errors.ts';
-import type { PublicKey, SigningKey } from '../identity/key.ts';
+import type { SigningKey } from '../identity/key.ts';
 import type { Keyring } from '../identity/keyring.ts';
-import { type Checkpoint, openCheckpoint } from '../merkle/checkpoint.ts';
+import { openCheckpoint } from '../merkle/checkpoint.ts';
 import type { TreeHead } from '../merkle/prove.ts';
 import { treeFolderOf } from './files.ts';
 import { readSealState, sealStatePath } from './seal-state.ts';
-import { Tlog, treeId, treeIdOf } from './tlog.ts';
+import { isOfTree, Tlog, treeId } from './tlog.ts';
 
 export interface SealOptions {
   /** Signs checkpoints: not the key that signs records, but the one derived from it for this. */
@@ -48,14 +48,11 @@ export async function lastSealOf(
       `we sealed ${remembered.size} lines of it, and no checkpoint is beside it any more`,
     );
   }
-  const opened = openCheckpoint(text, [
-    key.publicKey,
-    ...(keyring === undefined ? [] : checkpointKeys(keyring)),
-  ]);
+  const opened = openCheckpoint(text, [key.publicKey, ...(keyring?.checkpointKeys ?? [])]);
   if (!opened.ok)
     throw sealRefused(file, `the checkpoint beside it is of nobody whom we know: ${opened.detail}`);
   const sealed = opened.checkpoint;
-  if (!isOf(sealed, firstLeaf)) {
+  if (!isOfTree(sealed, firstLeaf)) {
     throw sealRefused(
       file,
       `the checkpoint beside it is of another log, ${sealed.origin}; a log and its tree move together`,
@@ -73,16 +70,6 @@ export async function lastSealOf(
   return { sealed, remembered };
 }
 
-/** Returns the keys with which a keyring's agents sign checkpoints. */
-export function checkpointKeys({ agents }: Keyring): PublicKey[] {
-  return agents.flatMap(({ keys }) => keys.flatMap(({ checkpoint }) => checkpoint ?? []));
-}
-
-/** Reports whether `checkpoint` is of the tree whose first leaf is `firstLeaf`. */
-export function isOf({ origin }: Checkpoint, firstLeaf: Sha256Hex): boolean {
-  return treeIdOf(origin) === treeId(firstLeaf);
-}
-
 /** Returns the refusal to seal `file`. */
 export function sealRefused(file: string, what: string): SwarmError {
   return new SwarmError(
@@ -95,7 +82,8 @@ async function ours(path: string, firstLeaf: Sha256Hex, key: SigningKey): Promis
   const state = await readSealState(path);
   if (state === undefined) return undefined;
   const opened = openCheckpoint(state.checkpoint, [key.publicKey]);
-  if (opened.ok && isOf(opened.checkpoint, firstLeaf)) return { ...opened.checkpoint, offset: state.offset };
+  if (opened.ok && isOfTree(opened.checkpoint, firstLeaf))
+    return { ...opened.checkpoint, offset: state.offset };
   throw new SwarmError(
     'SEAL_STATE',
     `${path} does not hold a checkpoint of this log that we signed; remove it to believe the one beside the log`,

@@ -9,6 +9,7 @@ import { readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { makeFolderDurably, writeFileDurably, writeFilesDurably } from '../base/durable.ts';
 import type { Sha256Hex } from '../base/encoding.ts';
+import type { Checkpoint } from '../merkle/checkpoint.ts';
 import { printTilePath, type Tile, tileWidth } from '../merkle/tile.ts';
 import type { StoredTile } from '../merkle/tile-tree.ts';
 import { hashBytes } from '../merkle/tree.ts';
@@ -29,6 +30,11 @@ export function treeId(firstLeaf: Sha256Hex): string {
 /** Returns the tree that `origin` names. */
 export function treeIdOf(origin: string): string {
   return origin.slice(origin.lastIndexOf('/') + 1);
+}
+
+/** Reports whether `checkpoint` is of the tree whose first leaf is `firstLeaf`. */
+export function isOfTree({ origin }: Checkpoint, firstLeaf: Sha256Hex): boolean {
+  return treeIdOf(origin) === treeId(firstLeaf);
 }
 
 export class Tlog {

@@ -6,10 +6,8 @@
  */
 import type { PublicKey } from '../identity/key.ts';
 import type { Keyring } from '../identity/keyring.ts';
-import { checkpointKeys } from '../log/last-seal.ts';
 import { treeIdOf } from '../log/tlog.ts';
-import { type Checkpoint, openCheckpoint, parseCheckpoint } from '../merkle/checkpoint.ts';
-import { parseNote } from '../merkle/note.ts';
+import { type Checkpoint, openCheckpoint, parseCheckpointNote } from '../merkle/checkpoint.ts';
 import type { Finding, FindingCode } from './finding.ts';
 
 /** A checkpoint that was kept elsewhere. */
@@ -46,7 +44,7 @@ export class Openers {
 
   constructor(keyring: Keyring | undefined) {
     this.#isAnyTaken = keyring === undefined;
-    this.#keys = keyring === undefined ? [] : checkpointKeys(keyring);
+    this.#keys = keyring?.checkpointKeys ?? [];
     for (const { keys } of keyring?.agents ?? []) {
       for (const { record, checkpoint } of keys)
         if (checkpoint !== undefined) this.#recordKeys.set(checkpoint, record);
@@ -55,8 +53,7 @@ export class Openers {
 
   open({ text, source, required = false }: Anchor, isAnchor: boolean): OpenedHead {
     if (this.#isAnyTaken) {
-      const note = parseNote(text);
-      const parsed = note.ok ? parseCheckpoint(note.note.text) : note;
+      const parsed = parseCheckpointNote(text);
       if (!parsed.ok) return { ok: false, code: 'checkpoint-invalid', detail: parsed.detail };
       return {
         ok: true,

@@ -12,7 +12,6 @@ import type { PublicKey } from '../identity/key.ts';
 import type { Keyring } from '../identity/keyring.ts';
 import { linesFrom } from '../log/file-tree.ts';
 import { logFiles } from '../log/files.ts';
-import { checkpointKeys } from '../log/last-seal.ts';
 import { openCheckpoint } from '../merkle/checkpoint.ts';
 import { parseProof } from '../merkle/proof.ts';
 import { rootFromPath } from '../merkle/tree.ts';
@@ -410,7 +409,7 @@ async function placeStep(found: FoundLine, keyring: Keyring | undefined): Promis
   const { checkpoint, path } = proof.proof;
   const way = `a path of ${path.length} leads from it to the root of the checkpoint`;
   if (keyring === undefined) return step(true, `; ${way} beside it`);
-  const opened = openCheckpoint(checkpoint, checkpointKeys(keyring));
+  const opened = openCheckpoint(checkpoint, keyring.checkpointKeys);
   if (!opened.ok) return step(false, `, and the checkpoint beside it does not count: ${opened.detail}`);
   const { size, origin } = opened.checkpoint;
   const names = keyring.agents

@@ -13,8 +13,7 @@ import { linesFrom } from '../log/file-tree.ts';
 import { logFiles } from '../log/files.ts';
 import { lineBefore } from '../log/segment.ts';
 import { type TreeBeside, treeOfInode } from '../log/tree-beside.ts';
-import { parseCheckpoint } from '../merkle/checkpoint.ts';
-import { parseNote } from '../merkle/note.ts';
+import { parseCheckpointNote } from '../merkle/checkpoint.ts';
 import { checkInclusion, proveInclusion, type ReadHashes, treeRoot } from '../merkle/prove.ts';
 import { hashesAtLevel, printTilePath, type Tile, tileWidth } from '../merkle/tile.ts';
 import { type ReadTile, readFromTiles } from '../merkle/tile-hashes.ts';
@@ -95,8 +94,7 @@ async function look(
     await handle.close();
   }
   const stored = treeOfInode(path, inode, file);
-  const note = parseNote((await stored.readCheckpoint()) ?? '');
-  const parsed = note.ok ? parseCheckpoint(note.note.text) : note;
+  const parsed = parseCheckpointNote((await stored.readCheckpoint()) ?? '');
   const sealed = parsed.ok ? parsed.checkpoint.size : 0;
   if (sealed < size) return 'is not sealed as far as it was verified before';
   const root = Buffer.from(remembered.root, 'hex');

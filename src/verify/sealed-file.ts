@@ -4,8 +4,7 @@
  */
 import { join } from 'node:path';
 import type { Sha256Hex } from '../base/encoding.ts';
-import { isOf } from '../log/last-seal.ts';
-import { treeId } from '../log/tlog.ts';
+import { isOfTree, treeId } from '../log/tlog.ts';
 import type { TreeBeside } from '../log/tree-beside.ts';
 import { checkConsistency, proveConsistency, type ReadHashes, type TreeHead } from '../merkle/prove.ts';
 import { hashesAtLevel, printTilePath, tileWidth } from '../merkle/tile.ts';
@@ -79,7 +78,7 @@ export class SealedFile {
     if (text === undefined) return undefined;
     const source = join(this.#stored.folder, 'checkpoint');
     const opened = openers.open({ text, source }, false);
-    if (opened.ok && isOf(opened.head.checkpoint, firstLeaf)) return opened.head;
+    if (opened.ok && isOfTree(opened.head.checkpoint, firstLeaf)) return opened.head;
     this.#findings.push({
       at: wholeOf(source),
       ...(opened.ok

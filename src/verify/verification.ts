@@ -14,8 +14,7 @@ import { isThere, logFiles, treeFolderOf } from '../log/files.ts';
 import { whileUnlocked } from '../log/lock.ts';
 import { treeIdOf } from '../log/tlog.ts';
 import { TreeBeside, treeOfInode } from '../log/tree-beside.ts';
-import { parseCheckpoint } from '../merkle/checkpoint.ts';
-import { parseNote } from '../merkle/note.ts';
+import { parseCheckpointNote } from '../merkle/checkpoint.ts';
 import type { TileTree } from '../merkle/tile-tree.ts';
 import { Anchors, Openers, wholeOf } from './anchors.ts';
 import { Coverage } from './coverage.ts';
@@ -238,8 +237,7 @@ export class Verification implements AsyncDisposable {
   /** Holds checkpoints against a file without lines, or one that is gone, whose tree still stands there. */
   #findWithoutLines(history: History, gone: Omit<FileSealed, 'firstLeaf'>): void {
     if (gone.checkpoint === undefined) return;
-    const note = parseNote(gone.checkpoint);
-    const parsed = note.ok ? parseCheckpoint(note.note.text) : note;
+    const parsed = parseCheckpointNote(gone.checkpoint);
     const id = parsed.ok ? treeIdOf(parsed.checkpoint.origin) : '';
     const firstLeaf = (id + zeroHash.slice(id.length)) as Sha256Hex; // what names the tree is its beginning
     const file = { ...gone, firstLeaf };
