@@ -41,6 +41,7 @@ export interface VerifyState {
     readonly version1: number;
     readonly seenVersion2: boolean;
   };
+  /** How many causes the log did not hold; which ones is not kept, so that a state does not grow with them. */
   readonly unresolved: number;
   readonly signers: [key: string, verified: number][];
 }

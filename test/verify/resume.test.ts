@@ -166,6 +166,21 @@ describe('the cause of a delivery', () => {
     expect(report.resumed).toEqual({ records: 2 });
     expect((await log.verifyBoth()).counted.unresolved).toBe(2);
   });
+
+  test('that comes in a later run than the delivery stays counted, until all is read again', async () => {
+    const [log, elsewhere] = [new Verified(), new Verified()];
+    const speaking = await openLog(elsewhere.path, { key: planner });
+    const message = await speaking.append(said('x'));
+    await speaking.close();
+    const hearing = await openLog(log.path, { key: listener });
+    await hearing.append(heard(message, 1));
+    await hearing.close();
+    await log.seal();
+    expect((await log.verifyBoth()).counted.unresolved).toBe(1);
+    appendFileSync(log.path, `${linesOf(elsewhere.path)[0]}\n`);
+    expect(await log.verify()).toMatchObject({ counted: { unresolved: 1 }, resumed: { records: 1 }, bad: 0 });
+    expect((await verifyLog(log.path, { keyring: everybody })).counted.unresolved).toBe(0);
+  });
 });
 
 describe('all is read again, and why is told, where', () => {
