@@ -41,7 +41,7 @@ export type { Problem, Verified } from './record/line.ts';
 export { parseLine, printLine, verifyRecord } from './record/line.ts';
 export { signRecord } from './record/sign.ts';
 export type { SignedRecord } from './record/signed.ts';
-export type { Anchor } from './verify/anchors.ts';
+export type { AbsentTree, Anchor } from './verify/anchors.ts';
 export type { Counts, Fault, Finding, FindingCode } from './verify/finding.ts';
 export { findingCodes } from './verify/finding.ts';
 export type { Fork } from './verify/sealed-file.ts';

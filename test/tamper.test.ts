@@ -484,7 +484,14 @@ describe('a sealed log, against the keyring of its agents', () => {
       anchors: kept('newest'),
       verdict: 'CONSISTENT',
       completeTo: 16,
-      more: { anchors: { matched: 0, ignored: 0, otherLogs: 1 } },
+      more: {
+        anchors: {
+          matched: 0,
+          ignored: 0,
+          otherLogs: 1,
+          absent: [expect.objectContaining({ source: 'elsewhere' })],
+        },
+      },
     },
     'all of it written anew, and the checkpoint kept elsewhere is demanded': {
       act: async (log) => {
@@ -631,7 +638,7 @@ describe('a sealed log, against the keyring of its agents', () => {
       keyring: (log) => everybody({ log: log.newest.split('\n')[0] ?? '', size: 9 }),
       verdict: 'CONSISTENT',
       completeTo: 16,
-      more: { anchors: { matched: 0, ignored: 1, otherLogs: 0 } },
+      more: { anchors: { matched: 0, ignored: 1, otherLogs: 0, absent: [] } },
     },
     'a checkpoint kept elsewhere and demanded, signed by a key that was revoked before its end': {
       act: (log) => {
@@ -688,7 +695,14 @@ describe('a sealed log, against the keyring of its agents', () => {
       },
       verdict: 'CONSISTENT',
       completeTo: 16,
-      more: { anchors: { matched: 0, ignored: 0, otherLogs: 1 } },
+      more: {
+        anchors: {
+          matched: 0,
+          ignored: 0,
+          otherLogs: 1,
+          absent: [expect.objectContaining({ source: 'elsewhere' })],
+        },
+      },
     },
     'a checkpoint of another log kept elsewhere, and demanded': {
       anchors: async () => {
@@ -702,7 +716,7 @@ describe('a sealed log, against the keyring of its agents', () => {
       anchors: (log) => [{ text: signedAs(log, stranger), source: 'elsewhere' }],
       verdict: 'CONSISTENT',
       completeTo: 16,
-      more: { anchors: { matched: 0, ignored: 1, otherLogs: 0 } },
+      more: { anchors: { matched: 0, ignored: 1, otherLogs: 0, absent: [] } },
     },
     'a stranger’s checkpoint kept elsewhere, and demanded': {
       anchors: (log) => [{ text: signedAs(log, stranger), source: 'elsewhere', required: true }],
@@ -714,7 +728,7 @@ describe('a sealed log, against the keyring of its agents', () => {
       anchors: () => [{ text: 'no checkpoint', source: 'elsewhere' }],
       verdict: 'CONSISTENT',
       completeTo: 16,
-      more: { anchors: { matched: 0, ignored: 1, otherLogs: 0 } },
+      more: { anchors: { matched: 0, ignored: 1, otherLogs: 0, absent: [] } },
     },
     'no checkpoint kept elsewhere, and demanded': {
       anchors: () => [{ text: 'no checkpoint', source: 'elsewhere', required: true }],

@@ -32,6 +32,11 @@ export function treeIdOf(origin: string): string {
   return origin.slice(origin.lastIndexOf('/') + 1);
 }
 
+/** Returns the name of the log whose tree `origin` names. */
+export function logNameOf(origin: string): string {
+  return origin.slice(0, Math.max(0, origin.lastIndexOf('/')));
+}
+
 /** Reports whether `checkpoint` is of the tree whose first leaf is `firstLeaf`. */
 export function isOfTree({ origin }: Checkpoint, firstLeaf: Sha256Hex): boolean {
   return treeIdOf(origin) === treeId(firstLeaf);

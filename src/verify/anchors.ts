@@ -6,7 +6,7 @@
  */
 import type { PublicKey } from '../identity/key.ts';
 import type { Keyring } from '../identity/keyring.ts';
-import { treeIdOf } from '../log/tlog.ts';
+import { logNameOf, treeIdOf } from '../log/tlog.ts';
 import { type Checkpoint, openCheckpoint, parseCheckpointNote } from '../merkle/checkpoint.ts';
 import type { Finding, FindingCode } from './finding.ts';
 
@@ -18,6 +18,15 @@ export interface Anchor {
   readonly source: string;
   /** Whether it must be of this log and of somebody whom we know. @default false */
   readonly required?: boolean;
+}
+
+/** A tree that somebody sealed, and of which no file is here. */
+export interface AbsentTree {
+  readonly origin: string;
+  /** How many records its largest checkpoint is of. */
+  readonly size: number;
+  /** Where that comes from. */
+  readonly source: string;
 }
 
 /** A checkpoint that counts, unless its key turns out to be revoked. */
@@ -98,6 +107,20 @@ export class Anchors {
   /** Those that no file took. */
   *left(): Generator<Head> {
     for (const heads of this.#byTree.values()) yield* heads;
+  }
+
+  /**
+   * Returns the trees under `name` that no file took. They may be of a log of that name on another machine, of one that
+   * was moved aside, of segments that were put away: or of what was taken away here.
+   */
+  absentUnder(name: string): AbsentTree[] {
+    return [...this.#byTree.values()].flatMap((heads) => {
+      const [first, ...more] = heads.filter(({ checkpoint }) => logNameOf(checkpoint.origin) === name);
+      if (first === undefined) return [];
+      const largest = more.reduce((a, b) => (b.checkpoint.size > a.checkpoint.size ? b : a), first);
+      const { origin, size } = largest.checkpoint;
+      return [{ origin, size, source: largest.source }];
+    });
   }
 
   #add(head: Head): void {

@@ -10,7 +10,7 @@ import { availableParallelism } from 'node:os';
 import { type Sha256Hex, sha256Hex, zeroHash } from '../base/encoding.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { printKeyring } from '../identity/keyring.ts';
-import { isThere, logFiles, treeFolderOf } from '../log/files.ts';
+import { isThere, logFiles, logName, treeFolderOf } from '../log/files.ts';
 import { whileUnlocked } from '../log/lock.ts';
 import { treeIdOf } from '../log/tlog.ts';
 import { TreeBeside, treeOfInode } from '../log/tree-beside.ts';
@@ -261,6 +261,7 @@ export class Verification implements AsyncDisposable {
         history.find({ code: 'log-missing', at: wholeOf(source), detail });
       } else otherLogs += 1;
     }
+    const absent = this.#anchors.absentUnder(logName(this.#path));
     const { tally, findings, findingCounts, signers } = history;
     const { counted } = history;
     const before = known.length > 0 ? (this.#state?.unresolved ?? 0) : 0;
@@ -287,7 +288,7 @@ export class Verification implements AsyncDisposable {
       findingCounts,
       counted: { ...counted, unresolved },
       trees: this.#trees,
-      anchors: { matched: this.#matched, ignored: this.#anchors.ignored, otherLogs },
+      anchors: { matched: this.#matched, ignored: this.#anchors.ignored, otherLogs, absent },
       forks: this.#forks,
       withheld: history.withheld,
       notRevokedHere: this.#trust?.notReached ?? [],
