@@ -28,6 +28,8 @@ export interface LastSeal {
   readonly sealed: TreeHead | undefined;
   /** Our own last one, and how many bytes of the file it covers. Never larger than `sealed`. */
   readonly remembered: (TreeHead & { readonly offset: number }) | undefined;
+  /** Whether `sealed` is ours and larger than what we remember: we died in between, or were made to forget. */
+  readonly isUnremembered: boolean;
 }
 
 /**
@@ -42,7 +44,7 @@ export async function lastSealOf(
   const remembered = await ours(sealStatePath(folder, treeId(firstLeaf), key.publicKey), firstLeaf, key);
   const text = await new Tlog(treeFolderOf(file)).readCheckpoint();
   if (text === undefined) {
-    if (remembered === undefined) return { sealed: undefined, remembered };
+    if (remembered === undefined) return { sealed: undefined, remembered, isUnremembered: false };
     throw sealRefused(
       file,
       `we sealed ${remembered.size} lines of it, and no checkpoint is beside it any more`,
@@ -67,7 +69,8 @@ export async function lastSealOf(
   if (remembered?.size === sealed.size && !remembered.root.equals(sealed.root)) {
     throw sealRefused(file, `we sealed other ${sealed.size} lines than the checkpoint beside it`);
   }
-  return { sealed, remembered };
+  const isUnremembered = opened.signers.includes(key.publicKey) && sealed.size > (remembered?.size ?? 0);
+  return { sealed, remembered, isUnremembered };
 }
 
 /** Returns the refusal to seal `file`. */

@@ -83,8 +83,13 @@ export class Tlog {
     await this.write(tiles.map(({ tile, bytes }) => ({ path: printTilePath(tile), content: bytes })));
     for (const { tile } of tiles) {
       if (tile.width < tileWidth) continue;
-      await rm(join(this.folder, `${printTilePath(tile)}.p`), { recursive: true, force: true });
+      await this.removePartial(printTilePath(tile));
     }
+  }
+
+  /** Removes the partial ones that the full tile or bundle at `path` in the folder replaces. */
+  async removePartial(path: string): Promise<void> {
+    await rm(join(this.folder, `${path}.p`), { recursive: true, force: true });
   }
 
   async writeCheckpoint(text: string): Promise<void> {
