@@ -65,7 +65,7 @@ export async function explainLine(
   const around = new Surroundings(found, parsed?.record, trust);
   for (const file of logFiles(path)) await around.read(file);
   const place = await placeStep(found, keyring);
-  if (parsed === undefined) return [...version1Steps(found, trust), place];
+  if (parsed === undefined) return [...version1Steps(found, trust, around), place];
   if (!parsed.ok) return [tornStep(parsed.detail, around), leafStep(found.leaf, undefined), place];
   const { record } = parsed;
   return [
@@ -104,6 +104,8 @@ class Surroundings {
   cause: (Place & { readonly isLater: boolean }) | undefined;
   /** The LOG.RECOVER that names a torn line. */
   recovery: Place | undefined;
+  /** The log's first record of version 2, if it stands before a line that is none. */
+  version2: Place | undefined;
 
   constructor(found: FoundLine, record: SignedRecord | undefined, trust: Trust | undefined) {
     this.#found = found;
@@ -164,6 +166,9 @@ class Surroundings {
     const header = this.#record?.header;
     if (!this.#isPast && this.#trust?.hasRevocations === true) this.#advanceTrust(this.#trust, bytes, place);
     if (header === undefined) {
+      if (!this.#isPast && this.version2 === undefined && !isVersion1(bytes) && parseLine(bytes).ok) {
+        this.version2 = at;
+      }
       if (this.#isPast && bytes.includes('"kind":"LOG.RECOVER"')) this.#takeRecovery(bytes, at);
       return;
     }
@@ -206,7 +211,11 @@ function tornStep(detail: string, { recovery }: Surroundings): Step {
   return { name: 'line', ok: true, sentence };
 }
 
-function version1Steps({ bytes, leaf }: FoundLine, trust: Trust | undefined): Step[] {
+function version1Steps(
+  { bytes, leaf }: FoundLine,
+  trust: Trust | undefined,
+  { version2 }: Surroundings,
+): Step[] {
   const verdict = verifyVersion1(bytes);
   if (!verdict.ok) {
     return [
@@ -230,6 +239,14 @@ function version1Steps({ bytes, leaf }: FoundLine, trust: Trust | undefined): St
       name: 'key',
       ok: faults.length === 0,
       sentence: faults[0] === undefined ? `It is signed by ${signer}.` : `${capital(faults[0].detail)}.`,
+    },
+    {
+      name: 'chain',
+      ok: version2 === undefined,
+      sentence:
+        version2 === undefined
+          ? 'No record of version 2 stands before it.'
+          : `It stands after a record of version 2, at ${version2.file}:${version2.line}, where none of version 1 may.`,
     },
   ];
 }
