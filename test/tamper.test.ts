@@ -475,6 +475,25 @@ describe('a sealed log, against the keyring of its agents', () => {
       verdict: 'FORKED',
       completeTo: 0,
     },
+    'another end written, and checkpoints from before and after it kept elsewhere: it holds up to the older one':
+      {
+        act: async (log) => {
+          log.lines = log.lines.slice(0, 12);
+          await log.append(9, planner);
+          await log.sealAnew(planner);
+        },
+        anchors: (log) => [
+          { text: log.newest, source: 'newest' },
+          { text: log.older, source: 'older' },
+        ],
+        finds: [forked],
+        verdict: 'FORKED',
+        completeTo: 9,
+        more: {
+          forks: [expect.objectContaining({ source: 'newest' })],
+          anchors: expect.objectContaining({ matched: 1 }),
+        },
+      },
     'all of it written anew: the checkpoint kept elsewhere is of a log that is not here': {
       act: async (log) => {
         log.lines = [];
