@@ -110,13 +110,13 @@ export class Anchors {
   }
 
   /**
-   * Returns the trees under `name` that no file took. They may be of a log of that name on another machine, of one that
+   * Returns the trees under `name` that no file took, but for those that are a finding. They may be of a log of that name on another machine, of one that
    * was moved aside, of segments that were put away: or of what was taken away here.
    */
   absentUnder(name: string): AbsentTree[] {
     return [...this.#byTree.values()].flatMap((heads) => {
       const [first, ...more] = heads.filter(({ checkpoint }) => logNameOf(checkpoint.origin) === name);
-      if (first === undefined) return [];
+      if (first === undefined || heads.some(({ required }) => required)) return [];
       const largest = more.reduce((a, b) => (b.checkpoint.size > a.checkpoint.size ? b : a), first);
       const { origin, size } = largest.checkpoint;
       return [{ origin, size, source: largest.source }];

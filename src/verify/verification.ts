@@ -10,14 +10,10 @@ import { availableParallelism } from 'node:os';
 import { type Sha256Hex, sha256Hex, zeroHash } from '../base/encoding.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { printKeyring } from '../identity/keyring.ts';
-import { isThere, logFiles, logName, treeFolderOf } from '../log/files.ts';
+import { isThere, logFiles, treeFolderOf } from '../log/files.ts';
 import { whileUnlocked } from '../log/lock.ts';
-import { treeIdOf } from '../log/tlog.ts';
 import { TreeBeside, treeOfInode } from '../log/tree-beside.ts';
-import { parseCheckpointNote } from '../merkle/checkpoint.ts';
 import type { TileTree } from '../merkle/tile-tree.ts';
-import { Anchors, Openers, wholeOf } from './anchors.ts';
-import { Coverage } from './coverage.ts';
 import { Examiners } from './examiners.ts';
 import type { Finding } from './finding.ts';
 import { HashSet } from './hash-set.ts';
@@ -26,7 +22,7 @@ import { type OpenFile, openNext } from './open-next.ts';
 import { type Beginning, beginningFrom, stateOf } from './remember.ts';
 import type { FileTree, LogReport, Resumed, VerifyOptions } from './report.ts';
 import { type KnownFile, knownOf, missingFrom, type Resumption, treeOf } from './resume.ts';
-import { type FileSealed, type Fork, SealedFile, type SealReport } from './sealed-file.ts';
+import { SealedLog } from './sealed-log.ts';
 import { type VerifyState, writeState } from './state.ts';
 import { Trust } from './trust.ts';
 import { Unresolved } from './unresolved.ts';
@@ -45,16 +41,11 @@ export class Verification implements AsyncDisposable {
   readonly #state: VerifyState | undefined;
   readonly #terms: Sha256Hex;
   readonly #trust: Trust | undefined;
-  readonly #openers: Openers;
-  readonly #anchors: Anchors;
+  readonly #sealed: SealedLog;
   readonly #unresolved = new Unresolved();
-  readonly #coverage = new Coverage();
-  readonly #trees: FileTree[] = [];
-  readonly #forks: Fork[] = [];
   readonly #files: VerifyState['files'] = [];
   readonly #toFind: (ToFind & { readonly leaf: Buffer; readonly file: KnownFile })[] = [];
   #examiners: Examiners | undefined;
-  #matched = 0;
   #bytes = 0;
   #totalBytes = 0;
 
@@ -66,8 +57,7 @@ export class Verification implements AsyncDisposable {
     const keyring = options.keyring === undefined ? 'none' : printKeyring(options.keyring);
     this.#terms = sha256Hex(`${options.requirePayloads === true} ${keyring}`);
     this.#trust = options.keyring && new Trust(options.keyring);
-    this.#openers = new Openers(options.keyring);
-    this.#anchors = new Anchors(options.anchors ?? [], this.#openers);
+    this.#sealed = new SealedLog(path, options, this.#trust);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -89,12 +79,11 @@ export class Verification implements AsyncDisposable {
       findingLimit,
       unresolved: this.#unresolved,
     });
-    for (const finding of this.#anchors.findings) history.find(finding);
     const newBytes = this.#totalBytes - resumption.known.reduce((sum, { bytes }) => sum + bytes, 0);
     const examiners = new Examiners({ quick, requirePayloads }, newBytes, jobs);
     this.#examiners = examiners;
     const count = await this.#readFiles(history, examiners, resumption.known);
-    await this.#findGrowingGone(history, count);
+    await this.#findGrowingGone(count);
     await this.#findEarlier(history, resumption.known);
     history.end();
     return await this.#report(history, beginning, resumption);
@@ -135,12 +124,12 @@ export class Verification implements AsyncDisposable {
   }
 
   /** Where the growing segment is gone, its tree may still be there. */
-  async #findGrowingGone(history: History, ordinal: number): Promise<void> {
+  async #findGrowingGone(ordinal: number): Promise<void> {
     const stored = new TreeBeside(this.#path, () => treeFolderOf(this.#path));
     if (isThere(this.#path)) return;
     const checkpoint = await stored.readCheckpoint();
     // A segment that is closed just now takes its tree along before it goes.
-    if (!isThere(this.#path)) this.#findWithoutLines(history, { stored, ordinal, checkpoint });
+    if (!isThere(this.#path)) this.#sealed.closeWithoutLines({ stored, ordinal, checkpoint });
   }
 
   async #readFile(
@@ -164,7 +153,7 @@ export class Verification implements AsyncDisposable {
     const begin = (firstLeaf: Sha256Hex, tree?: TileTree): void => {
       atHand.firstLeaf = firstLeaf;
       const sealed = { stored, ordinal, firstLeaf, checkpoint };
-      atHand.sealed = new SealedFile(sealed, this.#openers, this.#anchors, tree);
+      atHand.sealed = this.#sealed.openFile(sealed, tree);
     };
     if (known !== undefined) {
       begin(known.firstLeaf, await treeOf(known));
@@ -195,8 +184,13 @@ export class Verification implements AsyncDisposable {
       for (const toFind of atHand.toFind ?? [])
         this.#toFind.push({ ...toFind, leaf: Buffer.from(toFind.prev, 'hex'), file: known });
     }
-    if (atHand.sealed === undefined) this.#findWithoutLines(history, { stored, ordinal, checkpoint });
-    this.#closeFile(history, atHand, { bytes: from, lines: line - 1 });
+    const { sealed, firstLeaf, lastLeaf } = atHand;
+    if (sealed === undefined || firstLeaf === undefined) {
+      this.#sealed.closeWithoutLines({ stored, ordinal, checkpoint });
+      return atHand;
+    }
+    const { size, root } = this.#sealed.closeFile(file, sealed);
+    this.#files.push({ firstLeaf, lastLeaf, bytes: from, lines: line - 1, size, root });
     return atHand;
   }
 
@@ -211,39 +205,6 @@ export class Verification implements AsyncDisposable {
     this.#options.onProgress?.({ bytes: Math.min(this.#bytes, totalBytes), totalBytes });
   }
 
-  #closeFile(
-    history: History,
-    { file, sealed, firstLeaf, lastLeaf }: FileAtHand,
-    { bytes, lines }: { readonly bytes: number; readonly lines: number },
-  ): void {
-    if (sealed === undefined || firstLeaf === undefined) return;
-    const { size } = sealed.tree;
-    const root = sealed.tree.root().toString('hex') as Sha256Hex;
-    const report = this.#takeReport(history, sealed);
-    this.#coverage.addFile(size, report.covered);
-    this.#trees.push({ file, size, root, sealed: report.sealed });
-    this.#files.push({ firstLeaf, lastLeaf, bytes, lines, size, root });
-  }
-
-  #takeReport(history: History, sealed: SealedFile): SealReport {
-    const report = sealed.report(this.#trust);
-    for (const finding of report.findings) history.find(finding);
-    this.#forks.push(...report.forks);
-    this.#matched += report.matched;
-    this.#anchors.ignored += report.ignored;
-    return report;
-  }
-
-  /** Holds checkpoints against a file without lines, or one that is gone, whose tree still stands there. */
-  #findWithoutLines(history: History, gone: Omit<FileSealed, 'firstLeaf'>): void {
-    if (gone.checkpoint === undefined) return;
-    const parsed = parseCheckpointNote(gone.checkpoint);
-    const id = parsed.ok ? treeIdOf(parsed.checkpoint.origin) : '';
-    const firstLeaf = (id + zeroHash.slice(id.length)) as Sha256Hex; // what names the tree is its beginning
-    const file = { ...gone, firstLeaf };
-    this.#takeReport(history, new SealedFile(file, this.#openers, this.#anchors));
-  }
-
   /** Looks among the lines that were not read for what new ones name. */
   async #findEarlier(history: History, known: readonly KnownFile[]): Promise<void> {
     const unresolved = this.#unresolved;
@@ -254,19 +215,14 @@ export class Verification implements AsyncDisposable {
   }
 
   async #report(history: History, beginning: Beginning, { known, reason }: Resumption): Promise<LogReport> {
-    let otherLogs = 0;
-    for (const { required, checkpoint, source } of this.#anchors.left()) {
-      if (required) {
-        const detail = `it is of log ${checkpoint.origin}, of which no file is here`;
-        history.find({ code: 'log-missing', at: wholeOf(source), detail });
-      } else otherLogs += 1;
-    }
-    const absent = this.#anchors.absentUnder(logName(this.#path));
+    const sealed = this.#sealed;
+    const anchors = sealed.end();
+    for (const finding of sealed.findings) history.find(finding);
     const { tally, findings, findingCounts, signers } = history;
     const { counted } = history;
     const before = known.length > 0 ? (this.#state?.unresolved ?? 0) : 0;
     const unresolved = counted.unresolved + before;
-    const verdict = verdictOn(new Set(findingCounts.keys()), this.#matched);
+    const verdict = verdictOn(new Set(findingCounts.keys()), anchors.matched);
     const { state, quick = false } = this.#options;
     let notRemembered: string | undefined;
     if (state !== undefined && findingCounts.size === 0) {
@@ -280,16 +236,16 @@ export class Verification implements AsyncDisposable {
     };
     return {
       verdict,
-      completeTo: this.#coverage.completeTo(verdict, tally.firstBad),
+      completeTo: sealed.coverage.completeTo(verdict, tally.firstBad),
       records: tally.records,
       verified: tally.verified,
       bad: tally.bad,
-      findings: inOrder(findings, this.#trees),
+      findings: inOrder(findings, sealed.trees),
       findingCounts,
       counted: { ...counted, unresolved },
-      trees: this.#trees,
-      anchors: { matched: this.#matched, ignored: this.#anchors.ignored, otherLogs, absent },
-      forks: this.#forks,
+      trees: sealed.trees,
+      anchors,
+      forks: sealed.forks,
       withheld: history.withheld,
       notRevokedHere: this.#trust?.notReached ?? [],
       signers,
