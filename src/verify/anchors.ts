@@ -22,10 +22,11 @@ export interface Anchor {
 
 /** A tree that somebody sealed, and of which no file is here. */
 export interface AbsentTree {
+  /** Its name, as its checkpoints have it. */
   readonly origin: string;
   /** How many records its largest checkpoint is of. */
   readonly size: number;
-  /** Where that comes from. */
+  /** Where that checkpoint comes from. */
   readonly source: string;
 }
 
