@@ -69,7 +69,7 @@ export type { Selection } from './replay/selection.ts';
 export { ReplayDigest } from './replay/selection.ts';
 export type { TimelineOptions, TimelinePlace, TimelineRecord } from './replay/timeline.ts';
 export { openTimeline, Timeline, timeline } from './replay/timeline.ts';
-export type { Anchor } from './verify/anchors.ts';
+export type { AbsentTree, Anchor } from './verify/anchors.ts';
 export type { Counts, Fault, Finding, FindingCode } from './verify/finding.ts';
 export { findingCodes } from './verify/finding.ts';
 export type { Fork } from './verify/sealed-file.ts';

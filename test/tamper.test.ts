@@ -475,6 +475,25 @@ describe('a sealed log, against the keyring of its agents', () => {
       verdict: 'FORKED',
       completeTo: 0,
     },
+    'another end written, and checkpoints from before and after it kept elsewhere: it holds up to the older one':
+      {
+        act: async (log) => {
+          log.lines = log.lines.slice(0, 12);
+          await log.append(9, planner);
+          await log.sealAnew(planner);
+        },
+        anchors: (log) => [
+          { text: log.newest, source: 'newest' },
+          { text: log.older, source: 'older' },
+        ],
+        finds: [forked],
+        verdict: 'FORKED',
+        completeTo: 9,
+        more: {
+          forks: [expect.objectContaining({ source: 'newest' })],
+          anchors: expect.objectContaining({ matched: 1 }),
+        },
+      },
     'all of it written anew: the checkpoint kept elsewhere is of a log that is not here': {
       act: async (log) => {
         log.lines = [];
@@ -484,7 +503,14 @@ describe('a sealed log, against the keyring of its agents', () => {
       anchors: kept('newest'),
       verdict: 'CONSISTENT',
       completeTo: 16,
-      more: { anchors: { matched: 0, ignored: 0, otherLogs: 1 } },
+      more: {
+        anchors: {
+          matched: 0,
+          ignored: 0,
+          otherLogs: 1,
+          absent: [expect.objectContaining({ source: 'elsewhere' })],
+        },
+      },
     },
     'all of it written anew, and the checkpoint kept elsewhere is demanded': {
       act: async (log) => {
@@ -631,7 +657,7 @@ describe('a sealed log, against the keyring of its agents', () => {
       keyring: (log) => everybody({ log: log.newest.split('\n')[0] ?? '', size: 9 }),
       verdict: 'CONSISTENT',
       completeTo: 16,
-      more: { anchors: { matched: 0, ignored: 1, otherLogs: 0 } },
+      more: { anchors: { matched: 0, ignored: 1, otherLogs: 0, absent: [] } },
     },
     'a checkpoint kept elsewhere and demanded, signed by a key that was revoked before its end': {
       act: (log) => {
@@ -688,7 +714,14 @@ describe('a sealed log, against the keyring of its agents', () => {
       },
       verdict: 'CONSISTENT',
       completeTo: 16,
-      more: { anchors: { matched: 0, ignored: 0, otherLogs: 1 } },
+      more: {
+        anchors: {
+          matched: 0,
+          ignored: 0,
+          otherLogs: 1,
+          absent: [expect.objectContaining({ source: 'elsewhere' })],
+        },
+      },
     },
     'a checkpoint of another log kept elsewhere, and demanded': {
       anchors: async () => {
@@ -702,7 +735,7 @@ describe('a sealed log, against the keyring of its agents', () => {
       anchors: (log) => [{ text: signedAs(log, stranger), source: 'elsewhere' }],
       verdict: 'CONSISTENT',
       completeTo: 16,
-      more: { anchors: { matched: 0, ignored: 1, otherLogs: 0 } },
+      more: { anchors: { matched: 0, ignored: 1, otherLogs: 0, absent: [] } },
     },
     'a stranger’s checkpoint kept elsewhere, and demanded': {
       anchors: (log) => [{ text: signedAs(log, stranger), source: 'elsewhere', required: true }],
@@ -714,7 +747,7 @@ describe('a sealed log, against the keyring of its agents', () => {
       anchors: () => [{ text: 'no checkpoint', source: 'elsewhere' }],
       verdict: 'CONSISTENT',
       completeTo: 16,
-      more: { anchors: { matched: 0, ignored: 1, otherLogs: 0 } },
+      more: { anchors: { matched: 0, ignored: 1, otherLogs: 0, absent: [] } },
     },
     'no checkpoint kept elsewhere, and demanded': {
       anchors: () => [{ text: 'no checkpoint', source: 'elsewhere', required: true }],

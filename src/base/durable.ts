@@ -8,7 +8,7 @@
  * what else to say about them.
  */
 import { randomBytes } from 'node:crypto';
-import type { Stats } from 'node:fs';
+import { closeSync, fsyncSync, openSync, type Stats } from 'node:fs';
 import {
   type FileHandle,
   link,
@@ -150,5 +150,16 @@ export async function syncFolder(path: string): Promise<void> {
     await folder.sync();
   } finally {
     await folder.close();
+  }
+}
+
+/** Does the same in this turn, for who holds a lock meanwhile. */
+export function syncFolderSync(path: string): void {
+  if (process.platform === 'win32') return;
+  const folder = openSync(path, 'r');
+  try {
+    fsyncSync(folder);
+  } finally {
+    closeSync(folder);
   }
 }

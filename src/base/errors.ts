@@ -33,7 +33,7 @@ export const errorCodes = {
   REPLAY_DIFFERS: 'What is replayed into holds something else than this replay.',
   LOG_WRITE_FAILED: 'A write or fsync failed; the log accepts nothing more until it is reopened.',
   SEAL_REFUSED: 'The log does not extend what was sealed of it, or its checkpoint is of nobody whom we know.',
-  SEAL_STATE: 'The last checkpoint that we remember of a log cannot be read.',
+  SEAL_STATE: 'What we remember of a log is not a checkpoint of it that we signed.',
   SEAL_FAILED: 'A tree or checkpoint could not be read or written; what was sealed before stays sealed.',
   NOT_SEALED: 'No checkpoint covers the record yet.',
   PROOF_FAILED: 'A record cannot be proved: log, tiles and checkpoint contradict each other.',

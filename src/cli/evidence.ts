@@ -5,8 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { makeFolderDurably } from '../base/durable.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
-import { parseCheckpoint } from '../merkle/checkpoint.ts';
-import { parseNote } from '../merkle/note.ts';
+import { parseCheckpointNote } from '../merkle/checkpoint.ts';
 import type { Fork } from '../verify/sealed-file.ts';
 import { writeNamedFile } from './files.ts';
 
@@ -52,7 +51,6 @@ async function isFree(path: string, text: string | undefined): Promise<boolean> 
 }
 
 function sizeOf(text: string): number {
-  const note = parseNote(text);
-  const parsed = note.ok ? parseCheckpoint(note.note.text) : note;
+  const parsed = parseCheckpointNote(text);
   return parsed.ok ? parsed.checkpoint.size : 0;
 }

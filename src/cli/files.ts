@@ -1,7 +1,8 @@
 /**
  * Files that a person named: read and written whole, and the error says which and why not; and how large a log is.
  */
-import { readFile, stat } from 'node:fs/promises';
+import { statSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { buffer } from 'node:stream/consumers';
 import { writeFileDurably } from '../base/durable.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
@@ -26,8 +27,7 @@ export async function writeNamedFile(path: string, text: string): Promise<void> 
 }
 
 /** Returns the size of the log at `path` in bytes; throws `LOG_OPEN` if there is none. */
-export async function sizeOf(path: string): Promise<number> {
-  let bytes = 0;
-  for (const file of logFiles(path)) bytes += (await stat(file)).size;
-  return bytes;
+export function sizeOf(path: string): number {
+  const sizes = logFiles(path).map((file) => statSync(file, { throwIfNoEntry: false })?.size ?? 0);
+  return sizes.reduce((sum, size) => sum + size, 0);
 }

@@ -35,6 +35,8 @@ export class Keyring {
   readonly file: KeyringFile;
   readonly swarm: string | undefined;
   readonly agents: readonly Agent[];
+  /** With which its agents sign checkpoints, keys that are revoked included. */
+  readonly checkpointKeys: readonly PublicKey[];
   readonly #byKey = new Map<PublicKey, { readonly agent: Agent; readonly key: KeyringKey }>();
   /** Answers given, for a subject is asked about many times. */
   readonly #permitted = new WeakMap<Agent, Map<string, boolean>>();
@@ -47,6 +49,9 @@ export class Keyring {
       keys,
       publish: (publish ?? [`thread.*.${name}`, `thread.*.${name}.>`]).map(parsePattern),
     }));
+    this.checkpointKeys = this.agents.flatMap(({ keys }) =>
+      keys.flatMap(({ checkpoint }) => checkpoint ?? []),
+    );
     for (const agent of this.agents) {
       for (const key of agent.keys) this.#byKey.set(key.record, { agent, key });
     }

@@ -2,14 +2,13 @@
  * Entry bundles beside the tiles: what the leaves of a sealed tree were made of, for clients that read logs that way.
  *
  * Only on request: the entries are in the log already, and a client of a log's tiles rarely needs them. Layout:
- * C2SP tlog-tiles, `tile/entries/`. Written again, a bundle has the same bytes.
+ * C2SP tlog-tiles, `tile/entries/`. Written again, a bundle has the same bytes; partial ones go once the full one is there.
  */
 import { open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { printEntries } from '../merkle/bundle.ts';
-import { parseCheckpoint } from '../merkle/checkpoint.ts';
-import { parseNote } from '../merkle/note.ts';
+import { parseCheckpointNote } from '../merkle/checkpoint.ts';
 import { type Bundle, printBundlePath, tileWidth } from '../merkle/tile.ts';
 import { entryOfLine } from '../record/entry.ts';
 import { linesFrom } from './file-tree.ts';
@@ -43,8 +42,7 @@ export async function writeAllBundles(path: string): Promise<number> {
 }
 
 async function sealedSizeOf(file: string): Promise<number> {
-  const note = parseNote((await new Tlog(treeFolderOf(file)).readCheckpoint()) ?? '');
-  const parsed = note.ok ? parseCheckpoint(note.note.text) : note;
+  const parsed = parseCheckpointNote((await new Tlog(treeFolderOf(file)).readCheckpoint()) ?? '');
   return parsed.ok ? parsed.checkpoint.size : 0;
 }
 
@@ -80,7 +78,8 @@ async function writeOne(tlog: Tlog, bundle: Bundle, entries: readonly Buffer[]):
   const path = printBundlePath(bundle);
   const content = printEntries(entries);
   const there = await readFile(join(tlog.folder, path)).catch(() => undefined);
-  if (there?.equals(content)) return false;
-  await tlog.write([{ path, content }]);
-  return true;
+  const isNew = !there?.equals(content);
+  if (isNew) await tlog.write([{ path, content }]);
+  if (bundle.width === tileWidth) await tlog.removePartial(path);
+  return isNew;
 }

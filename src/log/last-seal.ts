@@ -6,13 +6,13 @@
  */
 import type { Sha256Hex } from '../base/encoding.ts';
 import { SwarmError } from '../base/errors.ts';
-import type { PublicKey, SigningKey } from '../identity/key.ts';
+import type { SigningKey } from '../identity/key.ts';
 import type { Keyring } from '../identity/keyring.ts';
-import { type Checkpoint, openCheckpoint } from '../merkle/checkpoint.ts';
+import { openCheckpoint } from '../merkle/checkpoint.ts';
 import type { TreeHead } from '../merkle/prove.ts';
 import { treeFolderOf } from './files.ts';
 import { readSealState, sealStatePath } from './seal-state.ts';
-import { Tlog, treeId, treeIdOf } from './tlog.ts';
+import { isOfTree, Tlog, treeId } from './tlog.ts';
 
 export interface SealOptions {
   /** Signs checkpoints: not the key that signs records, but the one derived from it for this. */
@@ -28,6 +28,8 @@ export interface LastSeal {
   readonly sealed: TreeHead | undefined;
   /** Our own last one, and how many bytes of the file it covers. Never larger than `sealed`. */
   readonly remembered: (TreeHead & { readonly offset: number }) | undefined;
+  /** Whether `sealed` is ours and larger than what we remember: we died in between, or were made to forget. */
+  readonly isUnremembered: boolean;
 }
 
 /**
@@ -42,20 +44,21 @@ export async function lastSealOf(
   const remembered = await ours(sealStatePath(folder, treeId(firstLeaf), key.publicKey), firstLeaf, key);
   const text = await new Tlog(treeFolderOf(file)).readCheckpoint();
   if (text === undefined) {
-    if (remembered === undefined) return { sealed: undefined, remembered };
+    if (remembered === undefined) return { sealed: undefined, remembered, isUnremembered: false };
     throw sealRefused(
       file,
       `we sealed ${remembered.size} lines of it, and no checkpoint is beside it any more`,
     );
   }
-  const opened = openCheckpoint(text, [
-    key.publicKey,
-    ...(keyring === undefined ? [] : checkpointKeys(keyring)),
-  ]);
+  const opened = openCheckpoint(text, [key.publicKey, ...(keyring?.checkpointKeys ?? [])]);
   if (!opened.ok)
-    throw sealRefused(file, `the checkpoint beside it is of nobody whom we know: ${opened.detail}`);
+    throw sealRefused(
+      file,
+      `the checkpoint beside it is of nobody whom we know: ${opened.detail}`,
+      'Add those who sealed it to the keyring, or put the log and its tree away together, or name another log (SWARM_LOG)',
+    );
   const sealed = opened.checkpoint;
-  if (!isOf(sealed, firstLeaf)) {
+  if (!isOfTree(sealed, firstLeaf)) {
     throw sealRefused(
       file,
       `the checkpoint beside it is of another log, ${sealed.origin}; a log and its tree move together`,
@@ -70,32 +73,25 @@ export async function lastSealOf(
   if (remembered?.size === sealed.size && !remembered.root.equals(sealed.root)) {
     throw sealRefused(file, `we sealed other ${sealed.size} lines than the checkpoint beside it`);
   }
-  return { sealed, remembered };
-}
-
-/** Returns the keys with which a keyring's agents sign checkpoints. */
-export function checkpointKeys({ agents }: Keyring): PublicKey[] {
-  return agents.flatMap(({ keys }) => keys.flatMap(({ checkpoint }) => checkpoint ?? []));
-}
-
-/** Reports whether `checkpoint` is of the tree whose first leaf is `firstLeaf`. */
-export function isOf({ origin }: Checkpoint, firstLeaf: Sha256Hex): boolean {
-  return treeIdOf(origin) === treeId(firstLeaf);
+  const isUnremembered = opened.signers.includes(key.publicKey) && sealed.size > (remembered?.size ?? 0);
+  return { sealed, remembered, isUnremembered };
 }
 
 /** Returns the refusal to seal `file`. */
-export function sealRefused(file: string, what: string): SwarmError {
-  return new SwarmError(
-    'SEAL_REFUSED',
-    `${file} will not be sealed: ${what}. \`swarm verify\` says more; put back what is missing, or begin a new log`,
-  );
+export function sealRefused(
+  file: string,
+  what: string,
+  wayOut = '`swarm verify` says more; put back what is missing, or begin a new log',
+): SwarmError {
+  return new SwarmError('SEAL_REFUSED', `${file} will not be sealed: ${what}. ${wayOut}`);
 }
 
 async function ours(path: string, firstLeaf: Sha256Hex, key: SigningKey): Promise<LastSeal['remembered']> {
   const state = await readSealState(path);
   if (state === undefined) return undefined;
   const opened = openCheckpoint(state.checkpoint, [key.publicKey]);
-  if (opened.ok && isOf(opened.checkpoint, firstLeaf)) return { ...opened.checkpoint, offset: state.offset };
+  if (opened.ok && isOfTree(opened.checkpoint, firstLeaf))
+    return { ...opened.checkpoint, offset: state.offset };
   throw new SwarmError(
     'SEAL_STATE',
     `${path} does not hold a checkpoint of this log that we signed; remove it to believe the one beside the log`,

@@ -5,7 +5,7 @@
  * line feeds; blank ones are skipped but counted, so that numbers agree with an editor's. Memory is bounded by
  * the longest line.
  */
-import { fstatSync } from 'node:fs';
+import { fstatSync, statSync } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { messageOf, SwarmError } from '../base/errors.ts';
@@ -99,8 +99,16 @@ interface Start {
 
 /** Returns where the last `count` lines of the log begin; `undefined` where it has fewer. */
 async function startOfLast(path: string, count: number): Promise<Start | undefined> {
+  for (;;) {
+    const files = [...listClosed(path), path];
+    const start = await startIn(files, count);
+    if (files.length === listClosed(path).length + 1) return start; // else a segment was closed meanwhile
+  }
+}
+
+async function startIn(files: readonly string[], count: number): Promise<Start | undefined> {
   let missing = count;
-  for (const file of [...listClosed(path), path].reverse()) {
+  for (const file of files.toReversed()) {
     const segment = await openToRead(file);
     if (segment === undefined) continue;
     const { handle, inode } = segment;
@@ -161,10 +169,12 @@ async function nextSegment(path: string, done: ReadonlySet<bigint>): Promise<Ope
       await segment?.handle.close();
     }
     const growing = await openToRead(path);
-    const inodes = await Promise.all(
-      listClosed(path).map(async (file) => (await stat(file, { bigint: true })).ino),
+    const closed = listClosed(path).map(
+      (file) => statSync(file, { bigint: true, throwIfNoEntry: false })?.ino,
     );
-    if (inodes.every((inode) => done.has(inode) || inode === growing?.inode)) return growing;
+    const isSeen = (inode: bigint | undefined): boolean =>
+      inode === undefined || done.has(inode) || inode === growing?.inode; // or put away meanwhile
+    if (closed.every(isSeen)) return growing;
     await growing?.handle.close();
   }
 }

@@ -25,7 +25,7 @@ export interface Seal {
 
 /**
  * Brings `tree`, of `file` of the log at `path`, up to the file's last whole line, and signs it if that is further than
- * anybody did. Throws `SEAL_REFUSED` and `SEAL_STATE`, and the system's own errors. Called under the tree's lock.
+ * anybody did, or as far as we did and do not remember: nobody may have heard of that. Throws `SEAL_REFUSED` and `SEAL_STATE`, and the system's own errors. Called under the tree's lock.
  */
 export async function sealFile(
   { path, file, tree, own }: { path: string; file: string; tree: FileTree; own: OwnLines[] },
@@ -52,12 +52,15 @@ export async function sealFile(
   if (sealed !== undefined && size < sealed.size) {
     throw sealRefused(file, `${sealed.size} lines of it were sealed, and only ${size} are here`);
   }
-  if (size === (sealed?.size ?? 0)) return undefined;
-  await tree.sync();
-  await tiles.end(size);
+  const isNew = size > (sealed?.size ?? 0);
+  if (!isNew && !last.isUnremembered) return undefined;
+  if (isNew) {
+    await tree.sync();
+    await tiles.end(size);
+  }
   const checkpoint = { origin: originOf(path, firstLeaf), size, root };
   const text = signCheckpoint(checkpoint, options.key);
-  await tlog.writeCheckpoint(text);
+  if (isNew) await tlog.writeCheckpoint(text);
   const statePath = sealStatePath(options.state, treeId(firstLeaf), options.key.publicKey);
   await writeSealState(options.state, statePath, { checkpoint: text, offset: tree.offset });
   return { file, checkpoint, text };

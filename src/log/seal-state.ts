@@ -24,20 +24,31 @@ export function sealStatePath(folder: string, id: string, key: PublicKey): strin
   return join(folder, `${id}.${sha256Hex(decodeBase64(key) ?? key).slice(0, 16)}.json`);
 }
 
-/** Returns what stands at `path`, `undefined` if nothing does; throws `SEAL_STATE`. */
+/**
+ * Returns what stands at `path`, `undefined` if nothing does. Throws `SEAL_STATE` where that is something else, and an
+ * `Error` that names it where it cannot be read: the next time it may be.
+ */
 export async function readSealState(path: string): Promise<SealState | undefined> {
-  let content: unknown;
+  let text: string;
   try {
-    content = JSON.parse(await readFile(path, 'utf8'));
+    text = await readFile(path, 'utf8');
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw unreadable(path, messageOf(cause), cause);
+    throw new Error(`cannot read the last checkpoint that we remember, ${path}: ${messageOf(cause)}`, {
+      cause,
+    });
+  }
+  let content: unknown;
+  try {
+    content = JSON.parse(text);
+  } catch (cause) {
+    throw invalid(path, messageOf(cause), cause);
   }
   const { checkpoint, offset } = (content ?? {}) as Partial<Record<keyof SealState, unknown>>;
   if (typeof checkpoint === 'string' && Number.isSafeInteger(offset)) {
     return { checkpoint, offset: offset as number };
   }
-  throw unreadable(path, 'it does not hold a checkpoint and an offset');
+  throw invalid(path, 'it does not hold a checkpoint and an offset');
 }
 
 /** Writes `state` to `path`, with the folder if need be; throws the system's own errors. */
@@ -46,10 +57,10 @@ export async function writeSealState(folder: string, path: string, state: SealSt
   await writeFileDurably(path, `${JSON.stringify(state)}\n`, { mode: 0o600 });
 }
 
-function unreadable(path: string, what: string, cause?: unknown): SwarmError {
+function invalid(path: string, what: string, cause?: unknown): SwarmError {
   return new SwarmError(
     'SEAL_STATE',
-    `cannot read the last checkpoint that we remember, ${path}: ${what}; put back the file, or remove it to believe the checkpoint beside the log`,
+    `the last checkpoint that we remember is not in ${path}: ${what}; put back the file, or remove it to believe the checkpoint beside the log`,
     { cause },
   );
 }

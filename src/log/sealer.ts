@@ -102,13 +102,13 @@ export class Sealer {
     return seal;
   }
 
-  /** Reports whether a closed segment's checkpoint is of its last line, which stays its last. */
+  /** Reports whether a closed segment's checkpoint is of its last line, which stays its last, and we need not remember it. */
   async #isSealedWhole(file: string): Promise<boolean> {
     await using tree = await FileTree.open(file);
     const firstLeaf = await tree.firstLeaf();
     if (firstLeaf === undefined) return true;
-    const { sealed } = await lastSealOf(file, firstLeaf, this.#options);
-    if (sealed === undefined || sealed.size === 0) return false;
+    const { sealed, isUnremembered } = await lastSealOf(file, firstLeaf, this.#options);
+    if (sealed === undefined || sealed.size === 0 || isUnremembered) return false;
     const leaf = await lastLeafOf(new Tlog(treeFolderOf(file)), sealed.size).catch(() => undefined);
     const fd = openSync(file, 'r');
     try {

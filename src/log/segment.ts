@@ -8,7 +8,6 @@ import {
   closeSync,
   constants,
   fstatSync,
-  fsyncSync,
   openSync,
   readSync,
   renameSync,
@@ -16,6 +15,7 @@ import {
   statSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
+import { syncFolderSync } from '../base/durable.ts';
 import { type Sha256Hex, zeroHash } from '../base/encoding.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { leafOfLine } from '../record/entry.ts';
@@ -57,7 +57,7 @@ export class ActiveSegment {
         );
       }
       const fd = openSync(path, constants.O_RDWR | constants.O_APPEND | constants.O_CREAT, 0o666);
-      syncFolderOf(path);
+      syncFolderSync(dirname(path));
       return new ActiveSegment(path, fd);
     } catch (cause) {
       if (cause instanceof SwarmError) throw cause;
@@ -149,15 +149,5 @@ export function lineBefore(
     if (readSync(fd, bytes, 0, bytes.length, from) < bytes.length) return undefined; // it became shorter
     const lf = bytes.lastIndexOf(LF);
     if (lf !== -1 || from === 0) return { bytes: bytes.subarray(lf + 1), start: from + lf + 1 };
-  }
-}
-
-function syncFolderOf(path: string): void {
-  if (process.platform === 'win32') return; // folders cannot be opened there, and NTFS journals names
-  const fd = openSync(dirname(path), 'r');
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
   }
 }

@@ -9,6 +9,7 @@ import { readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { makeFolderDurably, writeFileDurably, writeFilesDurably } from '../base/durable.ts';
 import type { Sha256Hex } from '../base/encoding.ts';
+import type { Checkpoint } from '../merkle/checkpoint.ts';
 import { printTilePath, type Tile, tileWidth } from '../merkle/tile.ts';
 import type { StoredTile } from '../merkle/tile-tree.ts';
 import { hashBytes } from '../merkle/tree.ts';
@@ -29,6 +30,16 @@ export function treeId(firstLeaf: Sha256Hex): string {
 /** Returns the tree that `origin` names. */
 export function treeIdOf(origin: string): string {
   return origin.slice(origin.lastIndexOf('/') + 1);
+}
+
+/** Returns the name of the log whose tree `origin` names. */
+export function logNameOf(origin: string): string {
+  return origin.slice(0, Math.max(0, origin.lastIndexOf('/')));
+}
+
+/** Reports whether `checkpoint` is of the tree whose first leaf is `firstLeaf`. */
+export function isOfTree({ origin }: Checkpoint, firstLeaf: Sha256Hex): boolean {
+  return treeIdOf(origin) === treeId(firstLeaf);
 }
 
 export class Tlog {
@@ -72,8 +83,13 @@ export class Tlog {
     await this.write(tiles.map(({ tile, bytes }) => ({ path: printTilePath(tile), content: bytes })));
     for (const { tile } of tiles) {
       if (tile.width < tileWidth) continue;
-      await rm(join(this.folder, `${printTilePath(tile)}.p`), { recursive: true, force: true });
+      await this.removePartial(printTilePath(tile));
     }
+  }
+
+  /** Removes the partial ones that the full tile or bundle at `path` in the folder replaces. */
+  async removePartial(path: string): Promise<void> {
+    await rm(join(this.folder, `${path}.p`), { recursive: true, force: true });
   }
 
   async writeCheckpoint(text: string): Promise<void> {

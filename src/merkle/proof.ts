@@ -6,8 +6,8 @@
  */
 import { decodeBase64, encodeBase64 } from '../base/encoding.ts';
 import { SwarmError } from '../base/errors.ts';
-import { parseCheckpoint } from './checkpoint.ts';
-import { parseNote, textOf } from './note.ts';
+import { parseCheckpointNote } from './checkpoint.ts';
+import { textOf } from './note.ts';
 import { hashBytes } from './tree.ts';
 
 export interface TlogProof {
@@ -63,9 +63,8 @@ export function parseProof(input: string | Uint8Array): ParsedProof {
   if (path.some(({ length }) => length !== hashBytes)) return malformed('the path is not SHA-256 in base64');
 
   const checkpoint = text.slice(blank + 2);
-  const note = parseNote(checkpoint);
-  const fault = note.ok ? parseCheckpoint(note.note.text) : note;
-  if (!fault.ok) return malformed(`of the checkpoint: ${fault.detail}`);
+  const parsed = parseCheckpointNote(checkpoint);
+  if (!parsed.ok) return malformed(`of the checkpoint: ${parsed.detail}`);
   const proof = { index, path, checkpoint };
   return { ok: true, proof: extra === undefined ? proof : { extra, ...proof } };
 }

@@ -57,26 +57,28 @@ const closingBrace = 0x7d;
  * one; whether a kept message holds is `receivedContradicts`' to say.
  */
 export function verifyRecord(line: string | Uint8Array): Verified {
+  return verify(line, checkSignature);
+}
+
+/** Returns the same, but for the signature, which nothing is said of. */
+export function verifyHashes(line: string | Uint8Array): Verified {
+  return verify(line, () => true);
+}
+
+function verify(line: string | Uint8Array, isSigned: (record: SignedRecord) => boolean): Verified {
   const parsed = parseLine(line);
   if (!parsed.ok) return parsed;
   const { record } = parsed;
   const { version, signer, payloadHash } = record.header;
+  const refused = (problem: Exclude<Problem, 'malformed'>, detail: string): Verified => {
+    return { ok: false, problem, record, detail };
+  };
   if (version !== recordVersion) {
-    return {
-      ok: false,
-      problem: 'unsupported-version',
-      record,
-      detail: `the record is of version ${version}`,
-    };
+    return refused('unsupported-version', `the record is of version ${version}`);
   }
-  if (!checkSignature(record)) {
-    return { ok: false, problem: 'bad-signature', record, detail: `the signature is not ${signer}'s` };
-  }
-  if (!checkPayload(record)) {
-    const detail = `the payload's SHA-256 is not the ${payloadHash} that was signed`;
-    return { ok: false, problem: 'payload-mismatch', record, detail };
-  }
-  return parsed;
+  if (!isSigned(record)) return refused('bad-signature', `the signature is not ${signer}'s`);
+  if (checkPayload(record)) return parsed;
+  return refused('payload-mismatch', `the payload's SHA-256 is not the ${payloadHash} that was signed`);
 }
 
 /** Reports whether the payload is the one that was signed; one that is withheld contradicts nothing. */

@@ -75,7 +75,12 @@ export async function rerun(agent: DefinedAgent, path: string, options: RerunOpt
   return await withRecorded(agent, path, options, async (log, itself) => {
     const run = new Rerun(agent, itself, options);
     for (const { handlings } of log.sessions) await run.session(handlings, agent.begin());
-    return run.report(log.sessions.length);
+    const report = run.report(log.sessions.length);
+    if (report.deliveries > 0 || options.thread === undefined) return report;
+    throw new SwarmError(
+      'RECORD_MISSING',
+      `the log ${path} has no delivery to ${agent.name} in the thread ${options.thread}`,
+    );
   });
 }
 

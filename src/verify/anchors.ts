@@ -6,10 +6,8 @@
  */
 import type { PublicKey } from '../identity/key.ts';
 import type { Keyring } from '../identity/keyring.ts';
-import { checkpointKeys } from '../log/last-seal.ts';
-import { treeIdOf } from '../log/tlog.ts';
-import { type Checkpoint, openCheckpoint, parseCheckpoint } from '../merkle/checkpoint.ts';
-import { parseNote } from '../merkle/note.ts';
+import { logNameOf, treeIdOf } from '../log/tlog.ts';
+import { type Checkpoint, openCheckpoint, parseCheckpointNote } from '../merkle/checkpoint.ts';
 import type { Finding, FindingCode } from './finding.ts';
 
 /** A checkpoint that was kept elsewhere. */
@@ -20,6 +18,16 @@ export interface Anchor {
   readonly source: string;
   /** Whether it must be of this log and of somebody whom we know. @default false */
   readonly required?: boolean;
+}
+
+/** A tree that somebody sealed, and of which no file is here. */
+export interface AbsentTree {
+  /** Its name, as its checkpoints have it. */
+  readonly origin: string;
+  /** How many records its largest checkpoint is of. */
+  readonly size: number;
+  /** Where that checkpoint comes from. */
+  readonly source: string;
 }
 
 /** A checkpoint that counts, unless its key turns out to be revoked. */
@@ -46,7 +54,7 @@ export class Openers {
 
   constructor(keyring: Keyring | undefined) {
     this.#isAnyTaken = keyring === undefined;
-    this.#keys = keyring === undefined ? [] : checkpointKeys(keyring);
+    this.#keys = keyring?.checkpointKeys ?? [];
     for (const { keys } of keyring?.agents ?? []) {
       for (const { record, checkpoint } of keys)
         if (checkpoint !== undefined) this.#recordKeys.set(checkpoint, record);
@@ -55,8 +63,7 @@ export class Openers {
 
   open({ text, source, required = false }: Anchor, isAnchor: boolean): OpenedHead {
     if (this.#isAnyTaken) {
-      const note = parseNote(text);
-      const parsed = note.ok ? parseCheckpoint(note.note.text) : note;
+      const parsed = parseCheckpointNote(text);
       if (!parsed.ok) return { ok: false, code: 'checkpoint-invalid', detail: parsed.detail };
       return {
         ok: true,
@@ -101,6 +108,20 @@ export class Anchors {
   /** Those that no file took. */
   *left(): Generator<Head> {
     for (const heads of this.#byTree.values()) yield* heads;
+  }
+
+  /**
+   * Returns the trees under `name` that no file took, but for those that are a finding. They may be of a log of that name on another machine, of one that
+   * was moved aside, of segments that were put away: or of what was taken away here.
+   */
+  absentUnder(name: string): AbsentTree[] {
+    return [...this.#byTree.values()].flatMap((heads) => {
+      const [first, ...more] = heads.filter(({ checkpoint }) => logNameOf(checkpoint.origin) === name);
+      if (first === undefined || heads.some(({ required }) => required)) return [];
+      const largest = more.reduce((a, b) => (b.checkpoint.size > a.checkpoint.size ? b : a), first);
+      const { origin, size } = largest.checkpoint;
+      return [{ origin, size, source: largest.source }];
+    });
   }
 
   #add(head: Head): void {

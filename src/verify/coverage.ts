@@ -2,7 +2,8 @@
  * How far a log is known to be complete: up to which record a checkpoint shows that none is missing.
  *
  * A checkpoint is of one file. What stands before that file is complete only if each file there is sealed to its last
- * line, which the first line of the next one names; behind a gap, and from a fork on, nothing is known.
+ * line, which the first line of the next one names; behind a gap, and from a fork on, nothing is known: of two checkpoints
+ * that contradict each other either may be the forger's.
  */
 import type { Verdict } from './verdict.ts';
 

@@ -5,8 +5,7 @@
  */
 import { sha256Hex } from '../base/encoding.ts';
 import { leafOfLine } from '../record/entry.ts';
-import { recordVersion } from '../record/header.ts';
-import { checkPayload, parseLine, verifyRecord } from '../record/line.ts';
+import { verifyHashes, verifyRecord } from '../record/line.ts';
 import { receivedContradicts } from '../record/received.ts';
 import { flushPlaceOf, type SignedRecord } from '../record/signed.ts';
 import { isVersion1, verifyVersion1 } from '../record/version1.ts';
@@ -38,7 +37,7 @@ export function examineLine(
     }
     return;
   }
-  const verdict = quick ? hashesOf(bytes) : verifyRecord(bytes);
+  const verdict = quick ? verifyHashes(bytes) : verifyRecord(bytes);
   batch.begin(verdict.record?.leaf ?? leafOfLine(bytes), place);
   if (!verdict.ok && verdict.problem === 'malformed') {
     batch.setKind('malformed');
@@ -64,25 +63,6 @@ export function examineLine(
   batch.setRecord(record, flushEnds(record));
   const contradiction = receivedContradicts(record);
   if (contradiction !== undefined) batch.fault('cause-mismatch', contradiction);
-}
-
-/** What `verifyRecord` says, without the signature. */
-function hashesOf(bytes: Buffer): ReturnType<typeof verifyRecord> {
-  const parsed = parseLine(bytes);
-  if (!parsed.ok) return parsed;
-  const { record } = parsed;
-  const { version, payloadHash } = record.header;
-  if (version !== recordVersion) {
-    return {
-      ok: false,
-      problem: 'unsupported-version',
-      record,
-      detail: `the record is of version ${version}`,
-    };
-  }
-  if (checkPayload(record)) return parsed;
-  const detail = `the payload's SHA-256 is not the ${payloadHash} that was signed`;
-  return { ok: false, problem: 'payload-mismatch', record, detail };
 }
 
 function flushEnds(record: SignedRecord): boolean {

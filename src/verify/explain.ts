@@ -12,7 +12,6 @@ import type { PublicKey } from '../identity/key.ts';
 import type { Keyring } from '../identity/keyring.ts';
 import { linesFrom } from '../log/file-tree.ts';
 import { logFiles } from '../log/files.ts';
-import { checkpointKeys } from '../log/last-seal.ts';
 import { openCheckpoint } from '../merkle/checkpoint.ts';
 import { parseProof } from '../merkle/proof.ts';
 import { rootFromPath } from '../merkle/tree.ts';
@@ -66,7 +65,7 @@ export async function explainLine(
   const around = new Surroundings(found, parsed?.record, trust);
   for (const file of logFiles(path)) await around.read(file);
   const place = await placeStep(found, keyring);
-  if (parsed === undefined) return [...version1Steps(found, trust), place];
+  if (parsed === undefined) return [...version1Steps(found, trust, around), place];
   if (!parsed.ok) return [tornStep(parsed.detail, around), leafStep(found.leaf, undefined), place];
   const { record } = parsed;
   return [
@@ -105,6 +104,8 @@ class Surroundings {
   cause: (Place & { readonly isLater: boolean }) | undefined;
   /** The LOG.RECOVER that names a torn line. */
   recovery: Place | undefined;
+  /** The log's first record of version 2, if it stands before a line that is none. */
+  version2: Place | undefined;
 
   constructor(found: FoundLine, record: SignedRecord | undefined, trust: Trust | undefined) {
     this.#found = found;
@@ -165,6 +166,9 @@ class Surroundings {
     const header = this.#record?.header;
     if (!this.#isPast && this.#trust?.hasRevocations === true) this.#advanceTrust(this.#trust, bytes, place);
     if (header === undefined) {
+      if (!this.#isPast && this.version2 === undefined && !isVersion1(bytes) && parseLine(bytes).ok) {
+        this.version2 = at;
+      }
       if (this.#isPast && bytes.includes('"kind":"LOG.RECOVER"')) this.#takeRecovery(bytes, at);
       return;
     }
@@ -207,7 +211,11 @@ function tornStep(detail: string, { recovery }: Surroundings): Step {
   return { name: 'line', ok: true, sentence };
 }
 
-function version1Steps({ bytes, leaf }: FoundLine, trust: Trust | undefined): Step[] {
+function version1Steps(
+  { bytes, leaf }: FoundLine,
+  trust: Trust | undefined,
+  { version2 }: Surroundings,
+): Step[] {
   const verdict = verifyVersion1(bytes);
   if (!verdict.ok) {
     return [
@@ -231,6 +239,14 @@ function version1Steps({ bytes, leaf }: FoundLine, trust: Trust | undefined): St
       name: 'key',
       ok: faults.length === 0,
       sentence: faults[0] === undefined ? `It is signed by ${signer}.` : `${capital(faults[0].detail)}.`,
+    },
+    {
+      name: 'chain',
+      ok: version2 === undefined,
+      sentence:
+        version2 === undefined
+          ? 'No record of version 2 stands before it.'
+          : `It stands after a record of version 2, at ${version2.file}:${version2.line}, where none of version 1 may.`,
     },
   ];
 }
@@ -410,7 +426,7 @@ async function placeStep(found: FoundLine, keyring: Keyring | undefined): Promis
   const { checkpoint, path } = proof.proof;
   const way = `a path of ${path.length} leads from it to the root of the checkpoint`;
   if (keyring === undefined) return step(true, `; ${way} beside it`);
-  const opened = openCheckpoint(checkpoint, checkpointKeys(keyring));
+  const opened = openCheckpoint(checkpoint, keyring.checkpointKeys);
   if (!opened.ok) return step(false, `, and the checkpoint beside it does not count: ${opened.detail}`);
   const { size, origin } = opened.checkpoint;
   const names = keyring.agents

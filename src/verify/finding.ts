@@ -79,7 +79,10 @@ export interface Finding extends Fault {
 export interface Counts {
   /** Lines without their payload: their signature holds, what was said is not here. */
   readonly withheld: number;
-  /** Records whose cause is not in the log. */
+  /**
+   * Records whose cause is not in the log. Of a run that goes on from a state: at most so many, for a cause that was not
+   * there then is not looked for among the lines that came since.
+   */
   readonly unresolved: number;
   /** Torn lines that a later LOG.RECOVER names. */
   readonly recovered: number;

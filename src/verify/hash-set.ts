@@ -4,10 +4,9 @@
  * A hash that was never added is taken for one that was with a chance of size / 2^48. Nobody can aim for that: what is
  * kept of a hash is computed under a secret.
  */
-import { randomBytes } from 'node:crypto';
+import { KeyedHash } from './keyed-hash.ts';
 
 const tables = 256;
-const secretWords = 16;
 
 interface Table {
   low: Uint32Array;
@@ -16,7 +15,7 @@ interface Table {
 }
 
 export class HashSet {
-  readonly #secret: Uint32Array;
+  readonly #hash: KeyedHash;
   readonly #tables: Table[] = Array.from({ length: tables }, () => tableOf(16));
   #table = 0;
   #low = 0;
@@ -24,14 +23,12 @@ export class HashSet {
   size = 0;
 
   /** An empty set, under `secret` if one is given, of 64 bytes. */
-  constructor(secret: Buffer = randomBytes(secretWords * 4)) {
-    this.#secret = Uint32Array.from({ length: secretWords }, (_, at) => secret.readUInt32LE(at * 4) | 1);
+  constructor(secret?: Buffer) {
+    this.#hash = new KeyedHash(secret);
   }
 
   get secret(): Buffer {
-    const secret = Buffer.alloc(secretWords * 4);
-    for (const [at, word] of this.#secret.entries()) secret.writeUInt32LE(word, at * 4);
-    return secret;
+    return this.#hash.secret;
   }
 
   /** Adds the hash, or whatever is 16 bytes at least and chosen by a hash or at random, that begins at `at` of `bytes`. */
@@ -72,23 +69,11 @@ export class HashSet {
     return set;
   }
 
-  /** Mixes the four words of the hash with the secret's, three times over: 48 bits. */
+  /** Takes 48 bits of the hash. */
   #mix(bytes: Buffer, at: number): void {
-    this.#low = this.#mixed(bytes, at, 0) || 1; // 0 marks a free place
-    this.#table = this.#mixed(bytes, at, 5) >>> 24;
-    this.#high = this.#mixed(bytes, at, 10) >>> 24;
-  }
-
-  /** Each word goes through a multiplication, and its bits into all others, before the next comes: no sum of differences. */
-  #mixed(bytes: Buffer, at: number, from: number): number {
-    let mixed = this.#secret[from] as number;
-    for (let word = 0; word < 4; word += 1) {
-      mixed = Math.imul(mixed ^ bytes.readInt32LE(at + 4 * word), this.#secret[from + 1 + word] as number);
-      mixed ^= mixed >>> 15;
-      mixed = Math.imul(mixed, 0x2c1b3c6d);
-      mixed ^= mixed >>> 13;
-    }
-    return mixed >>> 0;
+    this.#low = this.#hash.of(bytes, at, 0) || 1; // 0 marks a free place
+    this.#table = this.#hash.of(bytes, at, 1) >>> 24;
+    this.#high = this.#hash.of(bytes, at, 2) >>> 24;
   }
 
   #put(): void {

@@ -11,6 +11,7 @@ import type { Counts, Fault, Finding, FindingCode } from './finding.ts';
 import type { HashSet } from './hash-set.ts';
 import type { SealedFile } from './sealed-file.ts';
 import type { Sessions } from './sessions.ts';
+import { TornLines } from './torn-lines.ts';
 import type { Trust } from './trust.ts';
 import type { Unresolved } from './unresolved.ts';
 
@@ -65,11 +66,6 @@ export function emptyTally(): Tally {
   };
 }
 
-/** Malformed lines with the same bytes, which a later LOG.RECOVER may name by their SHA-256. */
-type Torn = { readonly finding: Finding; readonly record: number }[];
-
-const tornKept = 10_000;
-
 export class History {
   readonly tally: Tally;
   readonly sessions: Sessions;
@@ -80,8 +76,7 @@ export class History {
   readonly findingCounts: Map<FindingCode, number> = new Map();
   readonly #trust: Trust | undefined;
   readonly #limit: number;
-  readonly #torn = new Map<Sha256Hex, Torn>();
-  #tornLines = 0;
+  readonly #torn = new TornLines();
 
   constructor(parts: {
     readonly trust: Trust | undefined;
@@ -142,9 +137,7 @@ export class History {
 
   /** Says of what is still torn that nothing recovered it. */
   end(): void {
-    for (const { finding, record } of [...this.#torn.values()].flat())
-      this.#bad(record, [finding], finding.at);
-    this.#torn.clear();
+    for (const { finding, record } of this.#torn.takeAll()) this.#bad(record, [finding], finding.at);
   }
 
   get counted(): Counts {
@@ -193,7 +186,9 @@ export class History {
       this.tally.withheld += 1;
       if (this.withheld.length < this.#limit) this.withheld.push(at);
     }
-    if (faults.length === 0) this.#recover(entry);
+    if (faults.length === 0 && entry.bytesHash !== undefined) {
+      this.tally.recovered += this.#torn.recover(entry.bytesHash);
+    }
     if (kind === 'version1' || kind === 'record' || kind === 'recovery') {
       const signer = entry.signer as PublicKey;
       this.signers.set(signer, (this.signers.get(signer) ?? 0) + (faults.length === 0 ? 1 : 0));
@@ -218,24 +213,8 @@ export class History {
     const [fault] = faults;
     const hash = entry.bytesHash;
     if (fault === undefined || hash === undefined) return;
-    if (this.#tornLines === tornKept) {
-      this.#bad(this.tally.records, [fault], at); // so many are no writers' that died
-      return;
-    }
     const line = { finding: { ...fault, at }, record: this.tally.records };
-    const same = this.#torn.get(hash);
-    if (same === undefined) this.#torn.set(hash, [line]);
-    else same.push(line);
-    this.#tornLines += 1;
-  }
-
-  /** Takes the torn lines that a LOG.RECOVER names for what they are. */
-  #recover({ bytesHash }: BatchEntry): void {
-    const torn = bytesHash && this.#torn.get(bytesHash);
-    if (!torn) return;
-    this.tally.recovered += torn.length;
-    this.#tornLines -= torn.length;
-    this.#torn.delete(bytesHash);
+    if (!this.#torn.add(hash, line)) this.#bad(line.record, [fault], at);
   }
 
   /** What a session's first record names as the one before it: zeros, an earlier line, or the segment before. */

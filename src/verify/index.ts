@@ -30,7 +30,7 @@ export type { Delivery, Header } from '../record/header.ts';
 export type { Malformed, Parsed, Problem, Verified } from '../record/line.ts';
 export { parseLine, printLine, verifyRecord } from '../record/line.ts';
 export type { SignedRecord } from '../record/signed.ts';
-export type { Anchor } from './anchors.ts';
+export type { AbsentTree, Anchor } from './anchors.ts';
 export type { Counts, Fault, Finding, FindingCode } from './finding.ts';
 export { findingCodes } from './finding.ts';
 export type { FoundLine, ProofReport, ProveOptions, RecordName } from './prove.ts';

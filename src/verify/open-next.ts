@@ -25,7 +25,7 @@ export function openNext(path: string, done: ReadonlySet<bigint>): OpenFile | un
       if (opened === undefined) continue; // closed meanwhile, under another name
       const isNext =
         !done.has(opened.inode) &&
-        (file !== path || closedSegments(path).every((closed) => done.has(inodeOf(closed))));
+        (file !== path || closedSegments(path).every((closed) => isDone(closed, done)));
       if (isNext) {
         const last = existsSync(path) ? path : closedSegments(path).at(-1);
         return { ...opened, isLast: file === last };
@@ -52,6 +52,7 @@ function openToRead(file: string): Omit<OpenFile, 'isLast'> | undefined {
   throw new SwarmError('LOG_OPEN', `cannot read the log ${file}: it is not a file`);
 }
 
-function inodeOf(file: string): bigint {
-  return statSync(file, { bigint: true }).ino;
+function isDone(file: string, done: ReadonlySet<bigint>): boolean {
+  const facts = statSync(file, { bigint: true, throwIfNoEntry: false });
+  return facts === undefined || done.has(facts.ino); // what was put away meanwhile is not waited for
 }

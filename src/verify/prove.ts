@@ -12,10 +12,8 @@ import type { PublicKey } from '../identity/key.ts';
 import type { Keyring, Revocation } from '../identity/keyring.ts';
 import { linesFrom } from '../log/file-tree.ts';
 import { logFiles, treeFolderOf } from '../log/files.ts';
-import { checkpointKeys, isOf } from '../log/last-seal.ts';
-import { Tlog, treeIdOf } from '../log/tlog.ts';
-import { type Checkpoint, openCheckpoint, parseCheckpoint } from '../merkle/checkpoint.ts';
-import { parseNote } from '../merkle/note.ts';
+import { isOfTree, Tlog, treeIdOf } from '../log/tlog.ts';
+import { type Checkpoint, openCheckpoint, parseCheckpointNote } from '../merkle/checkpoint.ts';
 import { parseProof, printProof } from '../merkle/proof.ts';
 import { checkInclusion, proveInclusion } from '../merkle/prove.ts';
 import { readFromTiles } from '../merkle/tile-hashes.ts';
@@ -97,13 +95,13 @@ export interface ProveOptions {
 export async function proveLine(found: FoundLine, options: ProveOptions = {}): Promise<string> {
   const tlog = new Tlog(treeFolderOf(found.file));
   const text = await tlog.readCheckpoint();
-  const note = text === undefined ? undefined : parseNote(text);
-  const parsed = note?.ok ? parseCheckpoint(note.note.text) : undefined;
   const where = `${found.file}:${found.line}`;
   if (text === undefined) throw notSealed(where, 'no checkpoint is beside the log');
-  if (!parsed?.ok) throw failed(where, `the checkpoint in ${tlog.folder} is not one`);
+  const parsed = parseCheckpointNote(text);
+  if (!parsed.ok) throw failed(where, `the checkpoint in ${tlog.folder} is not one`);
   const head = parsed.checkpoint;
-  if (!isOf(head, found.firstLeaf)) throw failed(where, `the checkpoint is of another log, ${head.origin}`);
+  if (!isOfTree(head, found.firstLeaf))
+    throw failed(where, `the checkpoint is of another log, ${head.origin}`);
   if (found.index >= head.size) throw notSealed(where, `its last checkpoint has ${head.size} records`);
   const path = await proveInclusion(
     found.index,
@@ -159,7 +157,7 @@ export function checkRecordProof(text: string | Uint8Array, keyring: Keyring): P
   if (!parsed.ok) return refused({ code: 'proof-malformed', detail: parsed.detail });
   const { extra, index, path, checkpoint: note } = parsed.proof;
   if (extra === undefined) return refused({ code: 'proof-malformed', detail: 'it does not hold the record' });
-  const opened = openCheckpoint(note, checkpointKeys(keyring));
+  const opened = openCheckpoint(note, keyring.checkpointKeys);
   if (!opened.ok) {
     const code = opened.problem === 'unknown-key' ? 'checkpoint-unknown-key' : 'checkpoint-invalid';
     return refused({ code, detail: opened.detail });

@@ -1,10 +1,10 @@
 /**
  * A verification as the state that the next one goes on from, and back.
  */
-import type { Sha256Hex } from '../base/encoding.ts';
 import type { PublicKey } from '../identity/key.ts';
 import { HashSet } from './hash-set.ts';
 import { emptyTally, type Tally } from './history.ts';
+import { SessionTable } from './session-table.ts';
 import { Sessions } from './sessions.ts';
 import type { VerifyState } from './state.ts';
 
@@ -21,14 +21,11 @@ export function beginningFrom(state: VerifyState | undefined): Beginning {
     return { sessions: new Sessions(), tally: emptyTally(), signers: new Map() };
   }
   const { current, ended, cut } = state.sessions;
-  const sessions = new Sessions(
-    HashSet.fromBytes(Buffer.from(ended.kept, 'base64'), Buffer.from(ended.secret, 'base64')),
-    current.map(({ session, tsNs, leaf, swarm, ...rest }) => [
-      session,
-      { ...rest, swarm, leaf: leaf as Sha256Hex, tsNs: BigInt(tsNs) },
-    ]),
+  const sessions = new Sessions({
+    current: SessionTable.from({ texts: current.texts, entries: bytesOf(current.packed) }),
+    ended: HashSet.fromBytes(bytesOf(ended.packed), bytesOf(ended.secret)),
     cut,
-  );
+  });
   return {
     sessions,
     tally: { ...emptyTally(), ...state.tally },
@@ -42,21 +39,21 @@ export function stateOf(
   more: Pick<VerifyState, 'terms' | 'files' | 'unresolved'>,
 ): VerifyState {
   const { current, ended, cut } = sessions.state;
+  const { texts, entries } = current.packed;
   const { bad: _, firstBad: __, ...counts } = tally;
   return {
     version: 1,
     ...more,
     sessions: {
-      current: current.map(([session, { swarm, tsNs, ...rest }]) => ({
-        session,
-        ...rest,
-        tsNs: String(tsNs),
-        ...(swarm !== undefined && { swarm }),
-      })),
-      ended: { secret: ended.secret.toString('base64'), kept: ended.toBytes().toString('base64') },
+      current: { texts: [...texts], packed: entries.toString('base64') },
+      ended: { secret: ended.secret.toString('base64'), packed: ended.toBytes().toString('base64') },
       cut,
     },
     tally: counts,
     signers: [...signers],
   };
+}
+
+function bytesOf(base64: string): Buffer {
+  return Buffer.from(base64, 'base64');
 }

@@ -5,7 +5,7 @@ import type { Sha256Hex } from '../base/encoding.ts';
 import type { PublicKey } from '../identity/key.ts';
 import type { Keyring } from '../identity/keyring.ts';
 import type { Position } from '../log/reader.ts';
-import type { Anchor } from './anchors.ts';
+import type { AbsentTree, Anchor } from './anchors.ts';
 import type { Counts, Finding, FindingCode } from './finding.ts';
 import type { Fork } from './sealed-file.ts';
 import type { Verdict } from './verdict.ts';
@@ -39,9 +39,14 @@ export interface FileTree {
   readonly sealed: number;
 }
 
+/** What a state was worth to a run. */
 export interface Resumed {
+  /** How many records were taken as verified before. */
   readonly records: number;
+  /** Why none were. */
   readonly reason?: string;
+  /** Why the next run cannot go on from this one: the state could not be written, and is as it was. */
+  readonly notRemembered?: string;
 }
 
 export interface LogReport {
@@ -63,8 +68,21 @@ export interface LogReport {
   readonly findingCounts: ReadonlyMap<FindingCode, number>;
   readonly counted: Counts;
   readonly trees: readonly FileTree[];
-  /** Checkpoints from elsewhere: that agree with the log, of nobody who counts, of other logs. */
-  readonly anchors: { readonly matched: number; readonly ignored: number; readonly otherLogs: number };
+  /** Checkpoints from elsewhere. */
+  readonly anchors: {
+    /** How many agree with the log. */
+    readonly matched: number;
+    /** How many are of nobody who counts. */
+    readonly ignored: number;
+    /** How many are of other logs. */
+    readonly otherLogs: number;
+    /**
+     * The trees of those other logs that have this one's name, each by its largest checkpoint. No finding: a log may be
+     * moved aside and begun anew, and another machine may have one of the same name. But a log that was taken away looks
+     * the same; a checkpoint of it that is `required` is a finding.
+     */
+    readonly absent: readonly AbsentTree[];
+  };
   /** Evidence where the verdict is FORKED. */
   readonly forks: readonly Fork[];
   /** Lines without their payload, up to the limit. */
@@ -75,6 +93,6 @@ export interface LogReport {
   readonly signers: ReadonlyMap<PublicKey, number>;
   /** Whether signatures were left unchecked. */
   readonly quick: boolean;
-  /** Of a run with a state: how many records were taken as verified before, or why none were. */
+  /** Of a run with a state. */
   readonly resumed: Resumed | undefined;
 }

@@ -7,16 +7,15 @@
  */
 import { statSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import { join } from 'node:path';
 import { parseSha256Hex, type Sha256Hex, zeroHash } from '../base/encoding.ts';
 import { linesFrom } from '../log/file-tree.ts';
-import { fileOfInode, treeFolderOf } from '../log/files.ts';
-import { whileUnlocked } from '../log/lock.ts';
+import { logFiles } from '../log/files.ts';
 import { lineBefore } from '../log/segment.ts';
-import { Tlog } from '../log/tlog.ts';
-import { parseCheckpoint } from '../merkle/checkpoint.ts';
-import { parseNote } from '../merkle/note.ts';
+import { type TreeBeside, treeOfInode } from '../log/tree-beside.ts';
+import { parseCheckpointNote } from '../merkle/checkpoint.ts';
 import { checkInclusion, proveInclusion, type ReadHashes, treeRoot } from '../merkle/prove.ts';
-import { hashesAtLevel, type Tile, tileWidth } from '../merkle/tile.ts';
+import { hashesAtLevel, printTilePath, type Tile, tileWidth } from '../merkle/tile.ts';
 import { type ReadTile, readFromTiles } from '../merkle/tile-hashes.ts';
 import { TileTree } from '../merkle/tile-tree.ts';
 import { hashBytes } from '../merkle/tree.ts';
@@ -38,19 +37,32 @@ export interface KnownFile {
   readonly read: ReadHashes;
 }
 
-/** What of `files`, those of the log at `path`, was verified before, in their order; or why it must be read again. */
-export async function knownOf(
-  path: string,
-  files: readonly string[],
-  state: VerifyState,
-): Promise<{ readonly known: readonly KnownFile[] } | { readonly reason: string }> {
+/** Of what a verification reads again only the tiles: none of it, if there is a reason. */
+export interface Resumption {
+  readonly known: readonly KnownFile[];
+  readonly reason?: string;
+}
+
+/** Returns what of the log at `path` was verified before, in the order of its files. */
+export async function knownOf(path: string, state: VerifyState): Promise<Resumption> {
+  for (;;) {
+    const files = logFiles(path);
+    const found = await lookAt(path, files, state).catch((cause: unknown) => ({ cause }));
+    if ('known' in found && found.reason === undefined) return found;
+    if (String(logFiles(path)) !== String(files)) continue; // a segment was closed meanwhile
+    if ('cause' in found) throw found.cause;
+    return found;
+  }
+}
+
+async function lookAt(path: string, files: readonly string[], state: VerifyState): Promise<Resumption> {
   const known: KnownFile[] = [];
   for (const [index, remembered] of state.files.entries()) {
     const file = files[index];
-    if (file === undefined) return { reason: 'a file that was verified before is gone' };
+    if (file === undefined) return { known: [], reason: 'a file that was verified before is gone' };
     const isLast = index === state.files.length - 1;
     const found = await look(path, file, remembered, isLast);
-    if (typeof found === 'string') return { reason: `${file} ${found}` };
+    if (typeof found === 'string') return { known: [], reason: `${file} ${found}` };
     known.push(found);
   }
   return { known };
@@ -81,13 +93,12 @@ async function look(
   } finally {
     await handle.close();
   }
-  const locate = (): string => treeFolderOf(fileOfInode(path, inode, file) ?? file);
-  const note = parseNote((await new Tlog(locate()).readCheckpoint()) ?? '');
-  const parsed = note.ok ? parseCheckpoint(note.note.text) : note;
+  const stored = treeOfInode(path, inode, file);
+  const parsed = parseCheckpointNote((await stored.readCheckpoint()) ?? '');
   const sealed = parsed.ok ? parsed.checkpoint.size : 0;
   if (sealed < size) return 'is not sealed as far as it was verified before';
   const root = Buffer.from(remembered.root, 'hex');
-  const readTile = tilesWithin(path, locate, sealed);
+  const readTile = tilesWithin(stored, sealed);
   const read = readFromTiles(sealed, readTile);
   const isSame = await treeRoot(size, read).then(
     (there) => there.equals(root),
@@ -99,26 +110,13 @@ async function look(
   return { firstLeaf, lastLeaf, bytes, lines, size, root, continues, readTile, read };
 }
 
-/**
- * Returns a reader of tiles of smaller trees out of those of a tree of `size`, in the folder that `locate` returns: it
- * moves when the segment of the log at `path` is closed.
- */
-function tilesWithin(path: string, locate: () => string, size: number): ReadTile {
+/** Returns a reader of tiles of smaller trees out of those of a tree of `size`. */
+function tilesWithin(stored: TreeBeside, size: number): ReadTile {
   return async (tile: Tile) => {
     const width = Math.min(tileWidth, hashesAtLevel(tile.level, size) - tile.index * tileWidth);
-    for (;;) {
-      const folder = locate();
-      const bytes = await new Tlog(folder).readTile({ ...tile, width }).catch((cause: unknown) => cause);
-      // The tree moves before its file does, and both under the lock.
-      if (
-        locate() !== folder ||
-        (!Buffer.isBuffer(bytes) && (await whileUnlocked(path, locate)) !== folder)
-      ) {
-        continue;
-      }
-      if (!Buffer.isBuffer(bytes)) throw bytes;
-      return bytes.subarray(0, tile.width * hashBytes);
-    }
+    const bytes = await stored.readTile({ ...tile, width });
+    if (bytes !== undefined) return bytes.subarray(0, tile.width * hashBytes);
+    throw new Error(`${join(stored.folder, printTilePath({ ...tile, width }))} is not there`);
   };
 }
 

@@ -4,8 +4,8 @@
  */
 import { join } from 'node:path';
 import type { Sha256Hex } from '../base/encoding.ts';
-import { isOf } from '../log/last-seal.ts';
-import { Tlog, treeId } from '../log/tlog.ts';
+import { isOfTree, treeId } from '../log/tlog.ts';
+import type { TreeBeside } from '../log/tree-beside.ts';
 import { checkConsistency, proveConsistency, type ReadHashes, type TreeHead } from '../merkle/prove.ts';
 import { hashesAtLevel, printTilePath, tileWidth } from '../merkle/tile.ts';
 import { type StoredTile, TileTree } from '../merkle/tile-tree.ts';
@@ -38,21 +38,19 @@ export interface SealReport {
   readonly covered: Covered;
 }
 
-/** A file and the checkpoint beside it. */
+/** A file and what was sealed of it. */
 export interface FileSealed {
-  /** Returns the folder of its tree: it moves when the segment is closed. */
-  readonly locate: () => string;
+  readonly stored: TreeBeside;
   /** Which file of the log, from 0. */
   readonly ordinal: number;
   readonly firstLeaf: Sha256Hex;
-  /** The checkpoint in that folder. */
-  readonly beside: string | undefined;
+  /** The checkpoint in the folder of its tree. */
+  readonly checkpoint: string | undefined;
 }
 
 export class SealedFile {
   readonly tree: TileTree;
-  #tlog: Tlog;
-  readonly #locate: () => string;
+  readonly #stored: TreeBeside;
   readonly #ordinal: number;
   readonly #id: string;
   readonly #findings: Finding[] = [];
@@ -66,21 +64,21 @@ export class SealedFile {
   /** `tree` is that of the lines that will not be appended, if there are any. */
   constructor(file: FileSealed, openers: Openers, anchors: Anchors, tree: TileTree = new TileTree()) {
     this.tree = tree;
-    this.#locate = file.locate;
-    this.#tlog = new Tlog(file.locate());
+    this.#stored = file.stored;
     this.#ordinal = file.ordinal;
     this.#id = treeId(file.firstLeaf);
-    this.#own = file.beside === undefined ? undefined : this.#openOwn(file.beside, file.firstLeaf, openers);
+    this.#own = this.#openOwn(file, openers);
     this.#heads = anchors.take(this.#id);
     if (this.#own !== undefined) this.#heads.push(this.#own);
     this.#heads.sort((a, b) => a.checkpoint.size - b.checkpoint.size);
     this.#reach();
   }
 
-  #openOwn(text: string, firstLeaf: Sha256Hex, openers: Openers): Head | undefined {
-    const source = this.#tlog.checkpointPath;
+  #openOwn({ checkpoint: text, firstLeaf }: FileSealed, openers: Openers): Head | undefined {
+    if (text === undefined) return undefined;
+    const source = join(this.#stored.folder, 'checkpoint');
     const opened = openers.open({ text, source }, false);
-    if (opened.ok && isOf(opened.head.checkpoint, firstLeaf)) return opened.head;
+    if (opened.ok && isOfTree(opened.head.checkpoint, firstLeaf)) return opened.head;
     this.#findings.push({
       at: wholeOf(source),
       ...(opened.ok
@@ -110,19 +108,10 @@ export class SealedFile {
     }
   }
 
-  async #compare(stored: StoredTile): Promise<void> {
-    const { tile, bytes } = stored;
-    const there = await this.#tlog.readTile(tile).catch((cause: NodeJS.ErrnoException) => {
-      if (cause.code === 'ENOENT') return undefined;
-      throw cause;
-    });
+  async #compare({ tile, bytes }: StoredTile): Promise<void> {
+    const there = await this.#stored.readTile(tile);
     if (there?.equals(bytes)) return;
-    const folder = this.#locate();
-    if (folder !== this.#tlog.folder) {
-      this.#tlog = new Tlog(folder); // the segment was closed meanwhile
-      return await this.#compare(stored);
-    }
-    const at = wholeOf(join(folder, printTilePath(tile)));
+    const at = wholeOf(join(this.#stored.folder, printTilePath(tile)));
     this.#findings.push(
       there === undefined
         ? { code: 'tile-missing', at, detail: 'the checkpoint needs it, and it is not there' }

@@ -26,18 +26,10 @@ export interface VerifyState {
     readonly root: string;
   }[];
   readonly sessions: {
-    /** Of the last file. */
-    readonly current: {
-      readonly session: string;
-      readonly signer: string;
-      readonly swarm?: string | undefined;
-      readonly seq: number;
-      readonly leaf: string;
-      readonly tsNs: string;
-      readonly flushEnded: boolean;
-    }[];
+    /** Of the last file: a `SessionTable`. */
+    readonly current: { readonly texts: string[]; readonly packed: string };
     /** Of the files before: a `HashSet`. */
-    readonly ended: { readonly secret: string; readonly kept: string };
+    readonly ended: { readonly secret: string; readonly packed: string };
     readonly cut: number;
   };
   readonly tally: {
@@ -49,6 +41,7 @@ export interface VerifyState {
     readonly version1: number;
     readonly seenVersion2: boolean;
   };
+  /** How many causes the log did not hold; which ones is not kept, so that a state does not grow with them. */
   readonly unresolved: number;
   readonly signers: [key: string, verified: number][];
 }
@@ -70,18 +63,8 @@ const stateSchema: z.ZodType<VerifyState> = z.strictObject({
     }),
   ),
   sessions: z.strictObject({
-    current: z.array(
-      z.strictObject({
-        session: z.string().regex(/^[0-9a-f]{32}$/),
-        signer: z.string(),
-        swarm: z.string().optional(),
-        seq: count,
-        leaf: hash,
-        tsNs: z.string().regex(/^[0-9]{1,19}$/),
-        flushEnded: z.boolean(),
-      }),
-    ),
-    ended: z.strictObject({ secret: z.base64(), kept: z.base64() }),
+    current: z.strictObject({ texts: z.array(z.string()), packed: z.base64() }),
+    ended: z.strictObject({ secret: z.base64(), packed: z.base64() }),
     cut: count,
   }),
   tally: z.strictObject({

@@ -10,14 +10,10 @@ import { availableParallelism } from 'node:os';
 import { type Sha256Hex, sha256Hex, zeroHash } from '../base/encoding.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { printKeyring } from '../identity/keyring.ts';
-import { fileOfInode, isThere, logFiles, treeFolderOf } from '../log/files.ts';
+import { isThere, logFiles, treeFolderOf } from '../log/files.ts';
 import { whileUnlocked } from '../log/lock.ts';
-import { Tlog, treeIdOf } from '../log/tlog.ts';
-import { parseCheckpoint } from '../merkle/checkpoint.ts';
-import { parseNote } from '../merkle/note.ts';
+import { TreeBeside, treeOfInode } from '../log/tree-beside.ts';
 import type { TileTree } from '../merkle/tile-tree.ts';
-import { Anchors, Openers, wholeOf } from './anchors.ts';
-import { Coverage } from './coverage.ts';
 import { Examiners } from './examiners.ts';
 import type { Finding } from './finding.ts';
 import { HashSet } from './hash-set.ts';
@@ -25,8 +21,8 @@ import { type FileAtHand, History, type ToFind } from './history.ts';
 import { type OpenFile, openNext } from './open-next.ts';
 import { type Beginning, beginningFrom, stateOf } from './remember.ts';
 import type { FileTree, LogReport, Resumed, VerifyOptions } from './report.ts';
-import { type KnownFile, knownOf, missingFrom, treeOf } from './resume.ts';
-import { type Fork, SealedFile, type SealReport } from './sealed-file.ts';
+import { type KnownFile, knownOf, missingFrom, type Resumption, treeOf } from './resume.ts';
+import { SealedLog } from './sealed-log.ts';
 import { type VerifyState, writeState } from './state.ts';
 import { Trust } from './trust.ts';
 import { Unresolved } from './unresolved.ts';
@@ -39,28 +35,17 @@ interface FileToRead extends OpenFile {
   readonly known: KnownFile | undefined;
 }
 
-/** Of what a verification reads again only the tiles: none of it, if there is a reason. */
-interface Resumption {
-  readonly known: readonly KnownFile[];
-  readonly reason?: string;
-}
-
 export class Verification implements AsyncDisposable {
   readonly #path: string;
   readonly #options: VerifyOptions;
   readonly #state: VerifyState | undefined;
   readonly #terms: Sha256Hex;
   readonly #trust: Trust | undefined;
-  readonly #openers: Openers;
-  readonly #anchors: Anchors;
+  readonly #sealed: SealedLog;
   readonly #unresolved = new Unresolved();
-  readonly #coverage = new Coverage();
-  readonly #trees: FileTree[] = [];
-  readonly #forks: Fork[] = [];
   readonly #files: VerifyState['files'] = [];
   readonly #toFind: (ToFind & { readonly leaf: Buffer; readonly file: KnownFile })[] = [];
   #examiners: Examiners | undefined;
-  #matched = 0;
   #bytes = 0;
   #totalBytes = 0;
 
@@ -72,8 +57,7 @@ export class Verification implements AsyncDisposable {
     const keyring = options.keyring === undefined ? 'none' : printKeyring(options.keyring);
     this.#terms = sha256Hex(`${options.requirePayloads === true} ${keyring}`);
     this.#trust = options.keyring && new Trust(options.keyring);
-    this.#openers = new Openers(options.keyring);
-    this.#anchors = new Anchors(options.anchors ?? [], this.#openers);
+    this.#sealed = new SealedLog(path, options, this.#trust);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -85,7 +69,7 @@ export class Verification implements AsyncDisposable {
     const { quick = false, requirePayloads = false, jobs = availableParallelism() } = this.#options;
     const files = logFiles(this.#path);
     this.#totalBytes = files.reduce((sum, file) => sum + sizeOf(file), 0);
-    const resumption = await this.#resume(files);
+    const resumption = await this.#resume();
     const state = resumption.known.length > 0 ? this.#state : undefined;
     const beginning = beginningFrom(state);
     const findingLimit = this.#options.findingLimit ?? 10_000;
@@ -95,18 +79,17 @@ export class Verification implements AsyncDisposable {
       findingLimit,
       unresolved: this.#unresolved,
     });
-    for (const finding of this.#anchors.findings) history.find(finding);
     const newBytes = this.#totalBytes - resumption.known.reduce((sum, { bytes }) => sum + bytes, 0);
     const examiners = new Examiners({ quick, requirePayloads }, newBytes, jobs);
     this.#examiners = examiners;
     const count = await this.#readFiles(history, examiners, resumption.known);
-    await this.#findGrowingGone(history, count);
+    await this.#findGrowingGone(count);
     await this.#findEarlier(history, resumption.known);
     history.end();
     return await this.#report(history, beginning, resumption);
   }
 
-  async #resume(files: readonly string[]): Promise<Resumption> {
+  async #resume(): Promise<Resumption> {
     if (this.#state === undefined) return { known: [] };
     if (this.#state.terms !== this.#terms) {
       return { known: [], reason: 'the keyring or what is demanded is another one than before' };
@@ -114,8 +97,7 @@ export class Verification implements AsyncDisposable {
     if (this.#trust?.hasRevocations === true) {
       return { known: [], reason: 'what was said before a key was revoked is not remembered' };
     }
-    const found = await knownOf(this.#path, files, this.#state);
-    return 'reason' in found ? { known: [], reason: found.reason } : found;
+    return await knownOf(this.#path, this.#state);
   }
 
   /** Reads the files in their order, the known ones from where they are known to; returns how many there were. */
@@ -142,12 +124,12 @@ export class Verification implements AsyncDisposable {
   }
 
   /** Where the growing segment is gone, its tree may still be there. */
-  async #findGrowingGone(history: History, ordinal: number): Promise<void> {
-    const locate = (): string => treeFolderOf(this.#path);
+  async #findGrowingGone(ordinal: number): Promise<void> {
+    const stored = new TreeBeside(this.#path, () => treeFolderOf(this.#path));
     if (isThere(this.#path)) return;
-    const beside = await checkpointAt(locate);
+    const checkpoint = await stored.readCheckpoint();
     // A segment that is closed just now takes its tree along before it goes.
-    if (!isThere(this.#path)) this.#findWithoutLines(history, locate, ordinal, beside);
+    if (!isThere(this.#path)) this.#sealed.closeWithoutLines({ stored, ordinal, checkpoint });
   }
 
   async #readFile(
@@ -155,8 +137,8 @@ export class Verification implements AsyncDisposable {
     examiners: Examiners,
     { file, fd, inode, ordinal, before, known }: FileToRead,
   ): Promise<FileAtHand> {
-    const locate = (): string => treeFolderOf(fileOfInode(this.#path, inode, file) ?? file);
-    const beside = await checkpointAt(locate); // before the lines: they are at least as many
+    const stored = treeOfInode(this.#path, inode, file);
+    const checkpoint = await stored.readCheckpoint(); // before the lines: they are at least as many
     const atHand: FileAtHand = {
       file,
       ordinal,
@@ -170,8 +152,8 @@ export class Verification implements AsyncDisposable {
     };
     const begin = (firstLeaf: Sha256Hex, tree?: TileTree): void => {
       atHand.firstLeaf = firstLeaf;
-      const sealed = { locate, ordinal, firstLeaf, beside };
-      atHand.sealed = new SealedFile(sealed, this.#openers, this.#anchors, tree);
+      const sealed = { stored, ordinal, firstLeaf, checkpoint };
+      atHand.sealed = this.#sealed.openFile(sealed, tree);
     };
     if (known !== undefined) {
       begin(known.firstLeaf, await treeOf(known));
@@ -202,8 +184,13 @@ export class Verification implements AsyncDisposable {
       for (const toFind of atHand.toFind ?? [])
         this.#toFind.push({ ...toFind, leaf: Buffer.from(toFind.prev, 'hex'), file: known });
     }
-    if (atHand.sealed === undefined) this.#findWithoutLines(history, locate, ordinal, beside);
-    this.#closeFile(history, atHand, { bytes: from, lines: line - 1 });
+    const { sealed, firstLeaf, lastLeaf } = atHand;
+    if (sealed === undefined || firstLeaf === undefined) {
+      this.#sealed.closeWithoutLines({ stored, ordinal, checkpoint });
+      return atHand;
+    }
+    const { size, root } = this.#sealed.closeFile(file, sealed);
+    this.#files.push({ firstLeaf, lastLeaf, bytes: from, lines: line - 1, size, root });
     return atHand;
   }
 
@@ -218,45 +205,6 @@ export class Verification implements AsyncDisposable {
     this.#options.onProgress?.({ bytes: Math.min(this.#bytes, totalBytes), totalBytes });
   }
 
-  #closeFile(
-    history: History,
-    { file, sealed, firstLeaf, lastLeaf }: FileAtHand,
-    { bytes, lines }: { readonly bytes: number; readonly lines: number },
-  ): void {
-    if (sealed === undefined || firstLeaf === undefined) return;
-    const { size } = sealed.tree;
-    const root = sealed.tree.root().toString('hex') as Sha256Hex;
-    const report = this.#takeReport(history, sealed);
-    this.#coverage.addFile(size, report.covered);
-    this.#trees.push({ file, size, root, sealed: report.sealed });
-    this.#files.push({ firstLeaf, lastLeaf, bytes, lines, size, root });
-  }
-
-  #takeReport(history: History, sealed: SealedFile): SealReport {
-    const report = sealed.report(this.#trust);
-    for (const finding of report.findings) history.find(finding);
-    this.#forks.push(...report.forks);
-    this.#matched += report.matched;
-    this.#anchors.ignored += report.ignored;
-    return report;
-  }
-
-  /** Holds checkpoints against a file without lines, or one that is gone, whose tree still stands there. */
-  #findWithoutLines(
-    history: History,
-    locate: () => string,
-    ordinal: number,
-    beside: string | undefined,
-  ): void {
-    if (beside === undefined) return;
-    const note = parseNote(beside);
-    const parsed = note.ok ? parseCheckpoint(note.note.text) : note;
-    const id = parsed.ok ? treeIdOf(parsed.checkpoint.origin) : '';
-    const firstLeaf = (id + zeroHash.slice(id.length)) as Sha256Hex; // what names the tree is its beginning
-    const file = { locate, ordinal, firstLeaf, beside };
-    this.#takeReport(history, new SealedFile(file, this.#openers, this.#anchors));
-  }
-
   /** Looks among the lines that were not read for what new ones name. */
   async #findEarlier(history: History, known: readonly KnownFile[]): Promise<void> {
     const unresolved = this.#unresolved;
@@ -267,36 +215,37 @@ export class Verification implements AsyncDisposable {
   }
 
   async #report(history: History, beginning: Beginning, { known, reason }: Resumption): Promise<LogReport> {
-    let otherLogs = 0;
-    for (const { required, checkpoint, source } of this.#anchors.left()) {
-      if (required) {
-        const detail = `it is of log ${checkpoint.origin}, of which no file is here`;
-        history.find({ code: 'log-missing', at: wholeOf(source), detail });
-      } else otherLogs += 1;
-    }
+    const sealed = this.#sealed;
+    const anchors = sealed.end();
+    for (const finding of sealed.findings) history.find(finding);
     const { tally, findings, findingCounts, signers } = history;
     const { counted } = history;
     const before = known.length > 0 ? (this.#state?.unresolved ?? 0) : 0;
     const unresolved = counted.unresolved + before;
-    const verdict = verdictOn(new Set(findingCounts.keys()), this.#matched);
+    const verdict = verdictOn(new Set(findingCounts.keys()), anchors.matched);
     const { state, quick = false } = this.#options;
+    let notRemembered: string | undefined;
     if (state !== undefined && findingCounts.size === 0) {
-      await writeState(state, stateOf(beginning, { terms: this.#terms, files: this.#files, unresolved }));
+      const content = stateOf(beginning, { terms: this.#terms, files: this.#files, unresolved });
+      notRemembered = await writeState(state, content).then(() => undefined, messageOf);
     }
-    const records = known.reduce((sum, { size }) => sum + size, 0);
-    const resumed: Resumed = reason === undefined ? { records } : { records, reason };
+    const resumed: Resumed = {
+      records: known.reduce((sum, { size }) => sum + size, 0),
+      ...(reason !== undefined && { reason }),
+      ...(notRemembered !== undefined && { notRemembered }),
+    };
     return {
       verdict,
-      completeTo: this.#coverage.completeTo(verdict, tally.firstBad),
+      completeTo: sealed.coverage.completeTo(verdict, tally.firstBad),
       records: tally.records,
       verified: tally.verified,
       bad: tally.bad,
-      findings: inOrder(findings, this.#trees),
+      findings: inOrder(findings, sealed.trees),
       findingCounts,
       counted: { ...counted, unresolved },
-      trees: this.#trees,
-      anchors: { matched: this.#matched, ignored: this.#anchors.ignored, otherLogs },
-      forks: this.#forks,
+      trees: sealed.trees,
+      anchors,
+      forks: sealed.forks,
       withheld: history.withheld,
       notRevokedHere: this.#trust?.notReached ?? [],
       signers,
@@ -315,13 +264,4 @@ function inOrder(findings: readonly Finding[], trees: readonly FileTree[]): Find
 
 function sizeOf(file: string): number {
   return statSync(file, { throwIfNoEntry: false })?.size ?? 0;
-}
-
-/** Returns the checkpoint in the folder that `locate` returns, which moves when the segment is closed. */
-async function checkpointAt(locate: () => string): Promise<string | undefined> {
-  for (;;) {
-    const folder = locate();
-    const text = await new Tlog(folder).readCheckpoint();
-    if (locate() === folder) return text; // else it may be that of the segment which came after
-  }
 }

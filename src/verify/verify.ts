@@ -13,7 +13,7 @@ export type { FileTree, LogReport, VerifyOptions } from './report.ts';
 
 /**
  * Verifies the log at `path`, all its segments. Throws `LOG_OPEN` where it cannot be read, `STATE_INVALID`, and `USAGE`
- * for a state together with `quick`.
+ * for a state together with `quick`. A state that cannot be written costs nothing but the next run's time, and is told.
  */
 export async function verifyLog(path: string, options: VerifyOptions = {}): Promise<LogReport> {
   const { quick = false, state: statePath } = options;
@@ -33,7 +33,7 @@ export async function verifyLog(path: string, options: VerifyOptions = {}): Prom
     report === undefined
       ? 'its tiles cannot be read'
       : 'something is wrong with what is new, or with its tiles';
-  return { ...whole, resumed: { records: 0, reason } };
+  return { ...whole, resumed: { ...whole.resumed, records: 0, reason } };
 }
 
 async function run(verification: Verification): Promise<LogReport> {

@@ -121,7 +121,9 @@ describe.concurrent('a checkpoint kept elsewhere', () => {
       Verified 2 records, 0 bad
       ! Read 3 checkpoints at ${server.url}
       ! Keys: swarm.keys.json (SHA-256 <hash>)
-      ! Checkpoints kept elsewhere: of 3, 1 agrees with the log; 1 ignored: of nobody in the keyring, or of a key that was revoked; 1 of other logs`,
+      ! Checkpoints kept elsewhere: of 3, 1 agrees with the log; 1 ignored: of nobody in the keyring, or of a key that was revoked; 1 of other logs
+      ! swarm: warning: no file is here of a log with this one's name that somebody sealed: on another machine, moved aside, or taken away? A checkpoint that is named with --checkpoint must be of this log
+      ! swarm/<...>, of 1 record, says checkpoint.planner at ${server.url}`,
       options,
     );
     await sendCheckpoint(bus, 'planner', otherHistory(path, key));
@@ -166,6 +168,10 @@ test.concurrent('with a state, only what is new is read, and it is said why wher
     ! Records cut off <...>
     $ swarm verify --state verified.json --trust-on-first-use 2>&1 | grep 'All was read'
     All was read: the keyring or what is demanded is another one than before.
+    $ swarm verify --state $(printf '%0250d' 0) -q
+    CONSISTENT (unanchored): complete to record 3 of 3, by the checkpoint beside it
+    Verified 3 records, 0 bad
+    ! swarm: warning: nothing new is remembered, for 0<...> cannot be written: ENAMETOOLONG<...>
     $ swarm verify --state absent/verified.json
     ! swarm: the state cannot be written to absent/verified.json: ENOENT<...>
     [3]

@@ -76,7 +76,8 @@ test('an agent that does the same, and one that does not', async () => {
     $ swarm rerun worker.mjs
     Re-ran worker: 2 deliveries, 2 messages, 2 steps, 0 divergences, digest <hash>
     $ swarm rerun worker.mjs logs/swarm.jsonl --agent worker --thread t9
-    Re-ran worker: 0 deliveries, 0 messages, 0 steps, 0 divergences, digest <hash>
+    ! swarm: the log logs/swarm.jsonl has no delivery to worker in the thread t9
+    [3]
     $ swarm rerun changed.mjs
     ! swarm: warning: worker calls Date.now() at <...>changed.mjs:9:12, 2 times: another answer each time; use context.now()
     logs/swarm.jsonl:<n>: step-changed: step model is given something else: /0: "about rain", now "on rain" (delivery 0, thread t1)

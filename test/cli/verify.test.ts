@@ -220,7 +220,7 @@ test.concurrent('with --json the report is one object on one line, and nothing e
     findingCounts: { 'chain-broken': 1 },
     counted: { withheld: 0, unresolved: 0, recovered: 0, continues: 0, version1: 0, flushCut: 0 },
     quick: false,
-    anchors: { matched: 0, ignored: 0, otherLogs: 0 },
+    anchors: { matched: 0, ignored: 0, otherLogs: 0, absent: [] },
     withheld: [],
     notRevokedHere: [],
     forks: [],

@@ -1,4 +1,5 @@
-import { appendFileSync, mkdirSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
+import { pbkdf2 } from 'node:crypto';
+import { appendFileSync, mkdirSync, renameSync, rmSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { SigningKey } from '../../src/identity/key.ts';
@@ -48,6 +49,22 @@ describe('a log', () => {
     const lines = await read(path);
     expect(lines.map(({ bytes }) => bytes.toString())).toEqual(['first', 'second', 'third', 'fourth']);
     expect(lines.map(({ at }) => at.line)).toEqual([1, 1, 1, 1]);
+  });
+
+  test('is read from its last lines on, also where a segment is closed just then', async () => {
+    const path = place();
+    writeFileSync(path.replace('.jsonl', '.000001.jsonl'), '1\n2\n3\n');
+    writeFileSync(path, '4\n5\n6\n');
+    const lines: string[] = [];
+    // Threads that are busy open the file only after the segment was closed.
+    for (let n = 0; n < 8; n += 1) pbkdf2('', '', 20_000, 64, 'sha512', () => undefined);
+    const reading = (async () => {
+      for await (const { bytes } of readLog(path, { last: 4 })) lines.push(String(bytes));
+    })();
+    renameSync(path, path.replace('.jsonl', '.000002.jsonl'));
+    writeFileSync(path, '7\n8\n');
+    await reading;
+    expect(lines).toEqual(['5', '6', '7', '8']);
   });
 
   test.each([

@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmdirSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -15,6 +16,7 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { logSealed, sealFailed } from '../../src/base/events.ts';
 import { SigningKey } from '../../src/identity/key.ts';
+import { writeAllBundles } from '../../src/log/bundles.ts';
 import { closedSegments, treeFolderOf } from '../../src/log/files.ts';
 import { sealLog } from '../../src/log/sealer.ts';
 import { openLog } from '../../src/log/writer.ts';
@@ -229,6 +231,75 @@ test('what we remember may not be replaced by something else', async () => {
   await expect(sealLog(path, sealOptions(path, key))).rejects.toMatchObject({ code: 'SEAL_STATE' });
   writeFileSync(join(remembered, name), '{');
   await expect(sealLog(path, sealOptions(path, key))).rejects.toMatchObject({ code: 'SEAL_STATE' });
+});
+
+test('what we remember and cannot be read for a while stops no sealing for good', async () => {
+  const path = place();
+  const failures: string[] = [];
+  onTestFinished(
+    sealFailed.subscribe(
+      ({ log, error }) => void (log === path && failures.push(`${error.code} ${error.message}`)),
+    ),
+  );
+  await writeSealed(path, 10, key);
+  const remembered = join(path, '../remembered');
+  const [name = ''] = readdirSync(remembered);
+  await using log = await openLog(path, { key, seal: { ...sealOptions(path, key), everyRecords: 1 } });
+  renameSync(join(remembered, name), join(remembered, 'away'));
+  mkdirSync(join(remembered, name)); // cannot be read, as on a disk that fails
+  await log.append(said('one'));
+  await expect
+    .poll(() => failures)
+    .toEqual([
+      expect.stringMatching(
+        /^SEAL_FAILED cannot seal .* last checkpoint that we remember, .*: it is a folder/,
+      ),
+    ]);
+  rmdirSync(join(remembered, name));
+  renameSync(join(remembered, 'away'), join(remembered, name));
+  await log.append(said('two'));
+  await expect.poll(() => checkpointBeside(path, key).size).toBe(12);
+});
+
+test.each([
+  ['of the growing segment', undefined],
+  ['of a closed one', 3_000],
+])(
+  'a checkpoint %s that we signed, and died before we remembered it, is told of once',
+  async (_, rotateBytes) => {
+    const path = place();
+    await writeSealed(path, 10, key, rotateBytes === undefined ? {} : { rotateBytes });
+    const file = closedSegments(path)[0] ?? path;
+    const text = readFileSync(join(tree(file), 'checkpoint'), 'utf8');
+    const remembered = join(path, '../remembered');
+    const [, id = ''] = /\/([0-9a-f]{32})\n/.exec(text) ?? [];
+    const [name = ''] = readdirSync(remembered).filter((entry) => entry.startsWith(id));
+    rmSync(join(remembered, name));
+    const stranger = SigningKey.generate();
+    const keyring = keyringOf({ key, stranger });
+    expect(await sealLog(path, { ...sealOptions(path, stranger), keyring })).toEqual([]);
+    const told: string[] = [];
+    const onSealed = (seal: { readonly text: string }): void => void told.push(seal.text);
+    for (let turn = 0; turn < 2; turn += 1) {
+      await using log = await openLog(path, { key, seal: { ...sealOptions(path, key), onSealed } });
+      await log.seal();
+    }
+    expect(told).toEqual([text]);
+    expect(readFileSync(join(tree(file), 'checkpoint'), 'utf8')).toBe(text);
+    expect(readdirSync(remembered)).toContain(name);
+  },
+);
+
+test('entry bundles are as far as the seal, and no full one has partial ones beside it', async () => {
+  const path = place();
+  await writeSealed(path, 250, key);
+  expect(await writeAllBundles(path)).toBe(1);
+  const bundles = join(tree(path), 'tile/entries');
+  expect(readdirSync(bundles, { recursive: true }).sort()).toEqual(['000.p', '000.p/250']);
+  await writeSealed(path, 10, key);
+  expect(await writeAllBundles(path)).toBe(2);
+  expect(readdirSync(bundles, { recursive: true }).sort()).toEqual(['000', '001.p', '001.p/4']);
+  expect(await writeAllBundles(path)).toBe(0);
 });
 
 test('a seal that fails is told, leaves the writer writing, and is made up for', async () => {

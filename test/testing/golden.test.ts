@@ -230,7 +230,7 @@ describe('expectSameHistory', () => {
     const forged = join(temporaryFolder(), 'swarm.jsonl');
     writeFileSync(forged, readFileSync(golden.log, 'utf8').replace('rain', 'pain'));
     await expect(expectSameHistory(echo, forged, { keyring: golden.keyring })).rejects.toMatchObject({
-      code: 'LOG_UNSOUND',
+      code: 'LOG_REFUSED',
     });
   });
 

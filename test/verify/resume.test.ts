@@ -5,12 +5,14 @@ import { describe, expect, test } from 'vitest';
 import { SigningKey } from '../../src/identity/key.ts';
 import { Keyring } from '../../src/identity/keyring.ts';
 import type { Revocation } from '../../src/identity/keyring-file.ts';
-import { closedSegments, treeFolderOf } from '../../src/log/files.ts';
+import { closedSegments, nextClosedPath, treeFolderOf } from '../../src/log/files.ts';
 import { sealLog } from '../../src/log/sealer.ts';
 import { openLog } from '../../src/log/writer.ts';
 import { leafOfLine } from '../../src/record/entry.ts';
 import { signRecord } from '../../src/record/sign.ts';
 import type { SignedRecord } from '../../src/record/signed.ts';
+import { knownOf } from '../../src/verify/resume.ts';
+import { readState } from '../../src/verify/state.ts';
 import { type LogReport, type VerifyOptions, verifyLog } from '../../src/verify/verify.ts';
 import { checkpointKey, keyringOf, sealOptions, writeSealed } from '../log/sealed.ts';
 import { linesOf, said, temporaryFolder } from '../support/log.ts';
@@ -164,6 +166,21 @@ describe('the cause of a delivery', () => {
     expect(report.resumed).toEqual({ records: 2 });
     expect((await log.verifyBoth()).counted.unresolved).toBe(2);
   });
+
+  test('that comes in a later run than the delivery stays counted, until all is read again', async () => {
+    const [log, elsewhere] = [new Verified(), new Verified()];
+    const speaking = await openLog(elsewhere.path, { key: planner });
+    const message = await speaking.append(said('x'));
+    await speaking.close();
+    const hearing = await openLog(log.path, { key: listener });
+    await hearing.append(heard(message, 1));
+    await hearing.close();
+    await log.seal();
+    expect((await log.verifyBoth()).counted.unresolved).toBe(1);
+    appendFileSync(log.path, `${linesOf(elsewhere.path)[0]}\n`);
+    expect(await log.verify()).toMatchObject({ counted: { unresolved: 1 }, resumed: { records: 1 }, bad: 0 });
+    expect((await verifyLog(log.path, { keyring: everybody })).counted.unresolved).toBe(0);
+  });
 });
 
 describe('all is read again, and why is told, where', () => {
@@ -301,6 +318,20 @@ test('a file that was closed since is known under its new name', async () => {
   expect((await log.verifyBoth()).resumed).toEqual({ records: 300 });
 });
 
+test('a file that is closed while the files are looked at is found under its new name', async () => {
+  const log = await Verified.write({ rotateBytes: 60_000 });
+  const state = await readState(log.state);
+  if (state === undefined) throw new Error('nothing is remembered');
+  const looking = knownOf(log.path, state); // it has the names, and is at the first file
+  const closed = nextClosedPath(log.path);
+  renameSync(treeFolderOf(log.path), treeFolderOf(closed));
+  renameSync(log.path, closed);
+  writeFileSync(log.path, '');
+  const { known, reason } = await looking;
+  expect(reason).toBeUndefined();
+  expect(known.reduce((sum, { size }) => sum + size, 0)).toBe(300);
+});
+
 test('a session that began before the first line of a log whose beginning was put away is taken later, too', async () => {
   const log = new Verified();
   await log.append(3);
@@ -317,6 +348,18 @@ test('a session that began before the first line of a log whose beginning was pu
     counted: { continues: 1 },
     resumed: { records: 1 },
   });
+});
+
+test('a state that cannot be written costs the report nothing, and is told', async () => {
+  const log = await Verified.write();
+  const state = join(log.path, `../${'x'.repeat(250)}`); // the name of the temporary file beside it is too long
+  for (let turn = 0; turn < 2; turn += 1) {
+    expect(await log.verify({ state })).toMatchObject({
+      verdict: 'CONSISTENT',
+      verified: 300,
+      resumed: { records: 0, notRemembered: expect.stringMatching(/ENAMETOOLONG/) },
+    });
+  }
 });
 
 test('a state cannot be had together with a quick verification', async () => {

@@ -8,7 +8,7 @@ import { Keyring, type Revocation } from '../../src/identity/keyring.ts';
 import { closedSegments, treeFolderOf } from '../../src/log/files.ts';
 import { sealLog } from '../../src/log/sealer.ts';
 import { openLog } from '../../src/log/writer.ts';
-import { parseCheckpoint, signCheckpoint } from '../../src/merkle/checkpoint.ts';
+import { type Checkpoint, parseCheckpoint, signCheckpoint } from '../../src/merkle/checkpoint.ts';
 import { parseNote } from '../../src/merkle/note.ts';
 import { leafOfLine } from '../../src/record/entry.ts';
 import type { Anchor } from '../../src/verify/anchors.ts';
@@ -34,7 +34,7 @@ function checkpointOf(path: string): string {
 }
 
 /** Returns a checkpoint of the tree that `text` is of, with another size or root, signed by `key`. */
-function resigned(text: string, changes: { size?: number; root?: Buffer }, key = planner): string {
+function resigned(text: string, changes: Partial<Checkpoint>, key = planner): string {
   const note = parseNote(text);
   const parsed = parseCheckpoint(note.ok ? note.note.text : '');
   if (!parsed.ok) throw new Error(parsed.detail);
@@ -99,6 +99,22 @@ describe('a log whose seal holds', () => {
       findings: [],
       anchors: { matched: 0, ignored: 2, otherLogs: 1 },
     });
+  });
+
+  test('is told of logs under its name of which no file is here, each by its largest checkpoint, without a finding', async () => {
+    const path = await sealedLog(10);
+    const moved = await sealedLog(10);
+    const [early, foreign] = [checkpointOf(moved), checkpointOf(await sealedLog(3))];
+    await writeSealed(moved, 5, planner);
+    const late = checkpointOf(moved);
+    const anchors = [kept(late), kept(early), kept(resigned(foreign, { origin: `other/${'0'.repeat(32)}` }))];
+    const report = await verifyLog(path, { keyring, anchors });
+    expect(report).toMatchObject({ verdict: 'CONSISTENT', findings: [], anchors: { otherLogs: 3 } });
+    const [origin = ''] = late.split('\n');
+    expect(report.anchors.absent).toEqual([{ origin, size: 15, source: kept(late).source }]);
+    const demanded = await verifyLog(path, { keyring, anchors: [kept(late, true)] });
+    expect(demanded.findings.map(({ code }) => code)).toEqual(['log-missing']);
+    expect(demanded.anchors.absent).toEqual([]);
   });
 
   test('needs no keyring to be compared', async () => {

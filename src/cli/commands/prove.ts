@@ -4,8 +4,7 @@
 import type { Command } from '@commander-js/extra-typings';
 import { readSettings } from '../../agent/settings.ts';
 import { SwarmError } from '../../base/errors.ts';
-import { parseCheckpoint } from '../../merkle/checkpoint.ts';
-import { parseNote } from '../../merkle/note.ts';
+import { parseCheckpointNote } from '../../merkle/checkpoint.ts';
 import { parseProof } from '../../merkle/proof.ts';
 import { proveLine } from '../../verify/prove.ts';
 import { writeNamedFile } from '../files.ts';
@@ -66,8 +65,7 @@ Examples:
 /** Returns what the checkpoint in a proof that was just printed is of. */
 function headOf(text: string): { readonly origin: string; readonly size: number } {
   const proof = parseProof(text);
-  const note = proof.ok ? parseNote(proof.proof.checkpoint) : proof;
-  const parsed = note.ok ? parseCheckpoint(note.note.text) : note;
+  const parsed = proof.ok ? parseCheckpointNote(proof.proof.checkpoint) : proof;
   if (!parsed.ok) throw new SwarmError('PROOF_FAILED', `the proof cannot be read again: ${parsed.detail}`);
   return parsed.checkpoint;
 }

@@ -192,7 +192,7 @@ async function opened(
     );
   }
   const anchors = await anchorsInFiles(checkpoint);
-  const sizes = await Promise.all(paths.map(sizeOf));
+  const sizes = paths.map(sizeOf);
   using bar = await progressOf(Math.max(...sizes), out);
   return await openTimeline(paths, {
     ...given({ keyring, jobs }),

@@ -10,7 +10,6 @@ import { readSettings } from '../../agent/settings.ts';
 import type { PublicKey } from '../../identity/key.ts';
 import type { Keyring } from '../../identity/keyring.ts';
 import { writeAllBundles } from '../../log/bundles.ts';
-import { checkpointKeys } from '../../log/last-seal.ts';
 import { sealLog } from '../../log/sealer.ts';
 import type { Invocation } from '../invocation.ts';
 import { given } from '../options.ts';
@@ -63,7 +62,7 @@ Examples:
 }
 
 function warnOfStranger(ours: PublicKey, keyring: Keyring | undefined, path: string, out: Output): void {
-  if (keyring === undefined || checkpointKeys(keyring).includes(ours)) return;
+  if (keyring === undefined || keyring.checkpointKeys.includes(ours)) return;
   out.warn(
     `${path} does not have our checkpoint key ${ours}: who verifies against it takes our checkpoints for nobody's`,
   );

@@ -11,7 +11,7 @@ import type { Command } from '@commander-js/extra-typings';
 import { Option } from 'commander';
 import { readSettings, type Settings } from '../../agent/settings.ts';
 import { messageOf, SwarmError } from '../../base/errors.ts';
-import type { Anchor } from '../../verify/anchors.ts';
+import type { AbsentTree, Anchor } from '../../verify/anchors.ts';
 import { explainLine } from '../../verify/explain.ts';
 import { type LogReport, type VerifyOptions, verifyLog } from '../../verify/verify.ts';
 import { anchorsInFiles, anchorsInStream } from '../anchors.ts';
@@ -25,6 +25,9 @@ import type { Output } from '../output.ts';
 import { progressOf } from '../progress.ts';
 import { findRecord, parseRecordName } from '../record-name.ts';
 import { printReport, reportAsJson } from '../report.ts';
+
+/** How many logs that are not here are listed. */
+const absentListed = 8;
 
 /** What the command was told. */
 type Options = {
@@ -96,7 +99,7 @@ Examples:
       const settings = await readSettings(given({ keyring, env, log, url, credentials: creds }));
       const named = options.explain;
       if (named !== undefined) return await explain(named, log, settings, options, invocation);
-      const totalBytes = await sizeOf(settings.log);
+      const totalBytes = sizeOf(settings.log);
       const keys = await keysFor(options, settings, out);
       if (options.state !== undefined) await requireWritable(options.state);
       const anchors = await anchorsOf(options, settings, out);
@@ -212,7 +215,7 @@ function tellOfKeyring({ source, sha256 }: KeysUsed, out: Output): void {
 function tellOfAnchors(
   anchors: readonly Anchor[],
   { keyring }: KeysUsed,
-  { anchors: { matched, ignored, otherLogs } }: LogReport,
+  { anchors: { matched, ignored, otherLogs, absent } }: LogReport,
   out: Output,
 ): void {
   if (anchors.length === 0) return;
@@ -221,13 +224,25 @@ function tellOfAnchors(
   if (otherLogs > 0) parts.push(`${otherLogs} of other logs`);
   out.note(`Checkpoints kept elsewhere: of ${anchors.length}, ${parts.join('; ')}`);
   if (keyring === undefined) out.note('Without a keyring anybody can have signed them.');
+  if (absent.length > 0) out.warn(warningOf(absent));
+}
+
+function warningOf(absent: readonly AbsentTree[]): string {
+  const listed = absent.slice(0, absentListed).map(({ origin, size, source }) => {
+    return `\n${origin}, of ${size} record${size === 1 ? '' : 's'}, says ${source}`;
+  });
+  if (absent.length > absentListed) listed.push(`\nand ${absent.length - absentListed} more`);
+  const what = absent.length === 1 ? 'a log' : `${absent.length} logs`;
+  return `no file is here of ${what} with this one's name that somebody sealed: on another machine, moved aside, or taken away? A checkpoint that is named with --checkpoint must be of this log${listed.join('')}`;
 }
 
 function tellOfState(path: string, { resumed, findingCounts }: LogReport, out: Output): void {
-  const { records = 0, reason } = resumed ?? {};
+  const { records = 0, reason, notRemembered } = resumed ?? {};
   if (records > 0)
     out.note(`Resumed: ${records} records were verified before, says ${path}; the rest was read.`);
   else out.note(`All was read: ${reason ?? `${path} remembers nothing yet`}.`);
+  if (notRemembered !== undefined)
+    out.warn(`nothing new is remembered, for ${path} cannot be written: ${notRemembered}`);
   if (findingCounts.size > 0) out.note(`${path} was left as it was: a log with findings is not remembered.`);
 }
 

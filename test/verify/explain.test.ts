@@ -1,0 +1,37 @@
+/** One record explained: what `verifyLog` finds at a line is a step that does not hold. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { explainLine } from '../../src/verify/explain.ts';
+import { findLine } from '../../src/verify/prove.ts';
+import { verifyLog } from '../../src/verify/verify.ts';
+import { linesOf, logOf, temporaryFolder } from '../support/log.ts';
+import { vectorPath } from '../support/vectors.ts';
+
+test.each([
+  ['in one file', false],
+  ['in a later one', true],
+])('a record of version 1 that stands after one of version 2, %s, is misplaced', async (_, isLater) => {
+  const [one = '', two = '', three = ''] = linesOf(vectorPath('record-v1.jsonl'));
+  const path = join(temporaryFolder(), 'swarm.jsonl');
+  const first = isLater ? path.replace('.jsonl', '.000001.jsonl') : path;
+  writeFileSync(first, `${one}\nno record\n${two}\n${readFileSync(await logOf(1), 'utf8')}`);
+  writeFileSync(path, `${three}\n`, { flag: 'a' });
+  const { findings } = await verifyLog(path);
+  const line = isLater ? 1 : 5;
+  expect(findings.map(({ code, at }) => [code, at.file, at.line])).toEqual([
+    ['malformed', first, 2],
+    ['misplaced', path, line],
+  ]);
+  const explained = async (file: string, line: number): Promise<string[]> => {
+    const found = await findLine(path, { file, line });
+    if (found === undefined) throw new Error('not found');
+    const steps = await explainLine(path, found, undefined);
+    return steps.filter(({ ok }) => !ok).map(({ name, sentence }) => `${name}: ${sentence}`);
+  };
+  expect(await explained(first, 1)).toEqual([]);
+  expect(await explained(first, 3)).toEqual([]);
+  expect(await explained(path, line)).toEqual([
+    `chain: It stands after a record of version 2, at ${first}:4, where none of version 1 may.`,
+  ]);
+});
