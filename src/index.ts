@@ -46,7 +46,7 @@ export type { Republished, RepublishOptions, Sink } from './replay/republish.ts'
 export { republish } from './replay/republish.ts';
 export type { Selection } from './replay/selection.ts';
 export { ReplayDigest } from './replay/selection.ts';
-export type { TimelineOptions, TimelinePlace, TimelineRecord } from './replay/timeline.ts';
+export type { TimelineOptions, TimelinePlace, TimelineRecord, VersionedRecord } from './replay/timeline.ts';
 export { openTimeline, Timeline, timeline } from './replay/timeline.ts';
 export type { Anchor } from './verify/anchors.ts';
 export type { Counts, Fault, Finding, FindingCode } from './verify/finding.ts';

@@ -13,7 +13,7 @@ import { checkPayload, parseLine } from '../record/line.ts';
 import type { SignedRecord } from '../record/signed.ts';
 import { isVersion1, type Version1Record, verifyVersion1 } from '../record/version1.ts';
 import { changed, type VerifiedFile, VerifiedFiles, type VerifiedLine } from '../verify/verified-files.ts';
-import { type VerifyOptions, verifyLog } from '../verify/verify.ts';
+import { type FileTree, type VerifyOptions, verifyLog } from '../verify/verify.ts';
 import { CausalOrder } from './causal-order.ts';
 import { printNode, readNode } from './node.ts';
 import { Sorter } from './sorter.ts';
@@ -52,7 +52,7 @@ export interface TimelinePlace {
 }
 
 /** A record in its place. */
-export type TimelineRecord = TimelinePlace & Told;
+export type TimelineRecord = TimelinePlace & VersionedRecord;
 
 const MiB = 1 << 20;
 const batchRecords = 1_024;
@@ -89,9 +89,11 @@ export async function openTimeline(
 }
 
 /** Returns the trees of the log at `path`, as they were verified; throws `LOG_REFUSED`. */
-async function verified(path: string, { keyring, anchors, jobs, onProgress }: TimelineOptions) {
+async function verified(
+  path: string,
+  { keyring, anchors, jobs, onProgress }: TimelineOptions,
+): Promise<readonly FileTree[]> {
   const report = await verifyLog(path, {
-    findingLimit: 1,
     ...(keyring !== undefined && { keyring }),
     ...(anchors !== undefined && { anchors }),
     ...(jobs !== undefined && { jobs }),
@@ -160,12 +162,13 @@ class TimelineParts implements Disposable {
   }
 }
 
-type Told =
+/** A record of either version of the format. */
+export type VersionedRecord =
   | { readonly version: 2; readonly record: SignedRecord }
   | { readonly version: 1; readonly record: Version1Record };
 
 /** Returns the record on a line that was verified; `undefined` if there is none. */
-function recordOf(bytes: Buffer): Told | undefined {
+function recordOf(bytes: Buffer): VersionedRecord | undefined {
   const parsed = parseLine(bytes);
   if (parsed.ok) return { version: 2, record: parsed.record };
   if (!isVersion1(bytes)) return undefined;
@@ -231,7 +234,7 @@ export class Timeline implements Disposable {
   }
 
   /** Yields the records in `places`, in that order. Throws `LOG_OPEN` where one is not what was verified any more. */
-  async *read<Place extends TimelinePlace>(places: Iterable<Place>): AsyncGenerator<Place & Told> {
+  async *read<Place extends TimelinePlace>(places: Iterable<Place>): AsyncGenerator<Place & VersionedRecord> {
     let batch: Place[] = [];
     let bytes = 0;
     for (const place of places) {
@@ -245,7 +248,9 @@ export class Timeline implements Disposable {
     yield* await this.#readBatch(batch);
   }
 
-  async #readBatch<Place extends TimelinePlace>(places: readonly Place[]): Promise<(Place & Told)[]> {
+  async #readBatch<Place extends TimelinePlace>(
+    places: readonly Place[],
+  ): Promise<(Place & VersionedRecord)[]> {
     const { files } = this.#parts;
     const spans = places.map(({ source, at: { offset }, length }) => {
       return { fd: files[source]?.fd ?? -1, offset, length };
@@ -263,7 +268,7 @@ export class Timeline implements Disposable {
 }
 
 /** Returns the record on `line`; throws `LOG_OPEN` if it is not the one that was verified there. */
-function sameRecord({ leaf, at }: TimelinePlace, line: Buffer): Told {
+function sameRecord({ leaf, at }: TimelinePlace, line: Buffer): VersionedRecord {
   const told = recordOf(line);
   const isSame =
     told?.version === 2 ? told.record.leaf === leaf && checkPayload(told.record) : leafOfLine(line) === leaf;
