@@ -19,6 +19,7 @@ import { printNode, readNode } from './node.ts';
 import { Sorter } from './sorter.ts';
 import { readSpans } from './spans.ts';
 
+/** How each of the logs is verified, and how much memory may be used. */
 export interface TimelineOptions extends Pick<VerifyOptions, 'keyring' | 'anchors' | 'jobs'> {
   /** How much of what is sorted is in memory at once; the rest is in temporary files. @default 16 MiB */
   readonly memoryBytes?: number;
@@ -76,11 +77,11 @@ export async function openTimeline(
   options: TimelineOptions = {},
 ): Promise<Timeline> {
   const { memoryBytes = 16 * MiB } = options;
-  const trees = [];
-  for (const path of new Set(logs)) trees.push({ path, trees: await verified(path, options) });
+  const verifiedLogs: VerifiedFiles[] = [];
+  for (const path of new Set(logs)) verifiedLogs.push(new VerifiedFiles(path, await verified(path, options)));
   const parts = new TimelineParts(memoryBytes);
   try {
-    for (const log of trees) await parts.takeIn(new VerifiedFiles(log.path, log.trees));
+    for (const log of verifiedLogs) await parts.takeIn(log);
     return new Timeline(parts, new CausalOrder(parts.nodes, memoryBytes));
   } catch (thrown) {
     parts[Symbol.dispose]();
