@@ -7,6 +7,7 @@ export const slowTests: string[] = [
   'test/bus/faults.test.ts',
   'test/cli/anchors.test.ts',
   'test/cli/prove.test.ts',
+  'test/replay/republish.test.ts',
   'test/server/debian.test.ts',
   'test/verify/range.test.ts',
 ];

@@ -67,7 +67,7 @@ export type { RerunOptions, RerunReport } from './replay/rerun.ts';
 export { rerun } from './replay/rerun.ts';
 export type { Selection } from './replay/selection.ts';
 export { ReplayDigest } from './replay/selection.ts';
-export type { TimelineOptions, TimelinePlace, TimelineRecord } from './replay/timeline.ts';
+export type { TimelineOptions, TimelinePlace, TimelineRecord, VersionedRecord } from './replay/timeline.ts';
 export { openTimeline, Timeline, timeline } from './replay/timeline.ts';
 export type { AbsentTree, Anchor } from './verify/anchors.ts';
 export type { Counts, Fault, Finding, FindingCode } from './verify/finding.ts';

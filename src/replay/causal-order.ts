@@ -166,6 +166,17 @@ export class CausalOrder implements Disposable {
 /** Returns the edges whose beginnings there are, by the rank that they lead to: that rank, which edge of it, and from where. */
 function joined(byLeaf: Sorter, memoryBytes: number): Sorter {
   const edges = new Sorter(memoryBytes);
+  try {
+    for (const row of joinedRows(byLeaf)) edges.add(row);
+    return edges;
+  } catch (thrown) {
+    edges[Symbol.dispose]();
+    throw thrown;
+  }
+}
+
+/** Yields the rows of `joined`, in the order of leaves; each a view that holds until the next. */
+function* joinedRows(byLeaf: Sorter): Generator<Buffer> {
   const row = Buffer.alloc(2 * rankBytes + 1);
   const leaf = Buffer.alloc(leafBytes);
   let from: number | undefined;
@@ -178,8 +189,7 @@ function joined(byLeaf: Sorter, memoryBytes: number): Sorter {
       row.writeUIntBE(rank, 0, rankBytes);
       row[rankBytes] = found[leafBytes + 1 + rankBytes] as number;
       row.writeUIntBE(from, rankBytes + 1, rankBytes);
-      edges.add(row);
+      yield row;
     }
   }
-  return edges;
 }

@@ -86,15 +86,9 @@ export async function republish(
 /** Yields the places of the messages to be sent, with their numbers. */
 function* messagesOf(
   timeline: Timeline,
-  { threadId, sinceNs, from, until }: RepublishOptions,
+  { speed: _speed, signal: _signal, onProgress: _onProgress, ...selection }: RepublishOptions,
 ): Generator<TimelinePlace & { readonly number: number }> {
-  const selector = new Selector({
-    kind: 'BUS.PUBLISH',
-    ...(threadId !== undefined && { threadId }),
-    ...(sinceNs !== undefined && { sinceNs }),
-    ...(from !== undefined && { from }),
-    ...(until !== undefined && { until }),
-  });
+  const selector = new Selector({ ...selection, kind: 'BUS.PUBLISH' });
   let number = 0;
   for (const place of timeline.places()) {
     if (!selector.takes(place)) continue;

@@ -23,7 +23,7 @@ interface Run {
 }
 
 export class Sorter implements Disposable {
-  readonly #memory: Buffer;
+  #memory: Buffer;
   readonly #offsets: number[] = [];
   readonly #runs: Run[] = [];
   #used = 0;
@@ -47,7 +47,10 @@ export class Sorter implements Disposable {
 
   /** Yields all items in order, each a view that holds until the next. Can be called again. Throws `FILE_FAILED`. */
   *sorted(): Generator<Buffer> {
-    if (this.#runs.length > 0 && this.#offsets.length > 0) this.#spill();
+    if (this.#runs.length > 0 && this.#offsets.length > 0) {
+      this.#spill();
+      this.#memory = Buffer.alloc(0); // nothing is gathered any more
+    }
     if (this.#runs.length === 0) {
       this.#sorted ??= this.#sort();
       for (const offset of this.#sorted) yield this.#at(offset);

@@ -24,6 +24,7 @@ import { Sorter } from './sorter.ts';
 import { type SoundOptions, soundLog } from './sound.ts';
 import { readSpans } from './spans.ts';
 
+/** How each of the logs is verified, and how much memory may be used. */
 export interface TimelineOptions extends SoundOptions {
   /** How much of what is sorted is in memory at once; the rest is in temporary files. @default 16 MiB */
   readonly memoryBytes?: number;
@@ -55,7 +56,7 @@ export interface TimelinePlace {
 }
 
 /** A record in its place. */
-export type TimelineRecord = TimelinePlace & Told;
+export type TimelineRecord = TimelinePlace & VersionedRecord;
 
 const MiB = 1 << 20;
 const batchRecords = 1_024;
@@ -143,12 +144,13 @@ class TimelineParts implements Disposable {
   }
 }
 
-type Told =
+/** A record of either version of the format. */
+export type VersionedRecord =
   | { readonly version: 2; readonly record: SignedRecord }
   | { readonly version: 1; readonly record: Version1Record };
 
 /** Returns the record on a line that was verified; `undefined` if there is none. */
-function recordOf(bytes: Buffer): Told | undefined {
+function recordOf(bytes: Buffer): VersionedRecord | undefined {
   const parsed = parseLine(bytes);
   if (parsed.ok) return { version: 2, record: parsed.record };
   if (!isVersion1(bytes)) return undefined;
@@ -214,7 +216,7 @@ export class Timeline implements Disposable {
   }
 
   /** Yields the records in `places`, in that order. Throws `LOG_OPEN` where one is not what was verified any more. */
-  async *read<Place extends TimelinePlace>(places: Iterable<Place>): AsyncGenerator<Place & Told> {
+  async *read<Place extends TimelinePlace>(places: Iterable<Place>): AsyncGenerator<Place & VersionedRecord> {
     let batch: Place[] = [];
     let bytes = 0;
     for (const place of places) {
@@ -228,7 +230,9 @@ export class Timeline implements Disposable {
     yield* await this.#readBatch(batch);
   }
 
-  async #readBatch<Place extends TimelinePlace>(places: readonly Place[]): Promise<(Place & Told)[]> {
+  async #readBatch<Place extends TimelinePlace>(
+    places: readonly Place[],
+  ): Promise<(Place & VersionedRecord)[]> {
     const { files } = this.#parts;
     const spans = places.map(({ source, at: { offset }, length }) => {
       return { fd: files[source]?.fd ?? -1, offset, length };
@@ -246,7 +250,7 @@ export class Timeline implements Disposable {
 }
 
 /** Returns the record on `line`; throws `LOG_OPEN` if it is not the one that was verified there. */
-function sameRecord({ leaf, at }: TimelinePlace, line: Buffer): Told {
+function sameRecord({ leaf, at }: TimelinePlace, line: Buffer): VersionedRecord {
   const told = recordOf(line);
   const isSame =
     told?.version === 2 ? told.record.leaf === leaf && checkPayload(told.record) : leafOfLine(line) === leaf;

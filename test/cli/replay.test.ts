@@ -3,10 +3,12 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { connectBus } from '../../src/bus/connection.ts';
 import { readStream } from '../../src/bus/read-stream.ts';
+import { SigningKey } from '../../src/identity/key.ts';
 import { openLog } from '../../src/log/writer.ts';
 import { agentsIn } from '../support/agents.ts';
 import { linesOf, said } from '../support/log.ts';
 import { testServer } from '../support/nats.ts';
+import { version1Line } from '../support/version1.ts';
 import { newFolder, saveAgent, session, shell, start } from './swarm.ts';
 
 /** Returns the lines that a command prints, without what differs from run to run. */
@@ -74,6 +76,34 @@ test('what agents said on several logs is told as one story, and its digest is t
   const orders = ['p/swarm.jsonl w/swarm.jsonl r/swarm.jsonl', 'r/swarm.jsonl p/swarm.jsonl w/swarm.jsonl'];
   const [one, other] = await Promise.all(orders.map((logs) => shell(folder, `swarm replay ${logs} -q`)));
   expect(other).toEqual(one);
+});
+
+test('records of version 1, refusals, steps and what was not sent are told, by keys where there is no keyring', async () => {
+  const folder = newFolder();
+  const key = SigningKey.generate();
+  const path = join(folder, 'swarm.jsonl');
+  writeFileSync(path, `${version1Line('{"a":1}')}\n`);
+  await using log = await openLog(path, { key });
+  const first = await log.append(said('first'));
+  const step = { subject: 'agent.step', kind: 'AGENT.STEP', step: 'think', payload: Buffer.from([255]) };
+  await log.append(step);
+  await log.append({ ...said('first'), kind: 'BUS.UNSENT', cause: first.leaf, reason: 'stream-full' });
+  const delivery = { stream: 'THREADS', seq: 7, consumer: 'c', attempt: 2 };
+  await log.append({ ...said('x'), kind: 'BUS.REJECT', reason: 'unsigned', delivery });
+  const name = `${key.publicKey.slice(0, 8)}…`;
+  expect(await told(folder, 'swarm replay swarm.jsonl')).toEqual([
+    'Thread demo  <time>',
+    expect.stringMatching(/^ {4}1 {15}.{8}… BUS\.PUBLISH thread\.demo\.x \{"a":1\}$/),
+    'Thread t  <time>',
+    `    2               ${name} → thread.t.planner {"text":"first"}`,
+    `    4  <gap>        ${name} BUS.UNSENT stream-full thread.t.planner {"text":"first"}`,
+    `    5  <gap>        ${name} refused a message on thread.t.planner: unsigned`,
+    'No thread  <time>',
+    `    3               ${name} AGENT.STEP think agent.step base64:/w==`,
+    'Replayed 5 records, 2 messages, digest <hash>',
+  ]);
+  const { stderr } = await shell(folder, 'swarm replay swarm.jsonl');
+  expect(stderr).toBe('Keys: taken from the logs themselves. Who they belong to, nobody has said.\n');
 });
 
 test('a log that does not verify is refused, and options that would do nothing are named', async () => {
@@ -157,4 +187,4 @@ test('a command that is killed in the middle goes on where the stream ends, and 
   expect(digest.exec(sent.stdout)?.[1]).toBe(digest.exec(told.stdout)?.[1]);
   const ids = await stored();
   expect(new Set(ids).size).toBe(2_000);
-});
+}, 120_000);

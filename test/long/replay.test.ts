@@ -10,7 +10,7 @@ const run = promisify(execFile);
 const program = join(import.meta.dirname, '../fixtures/replayer.mjs');
 
 test.runIf(process.platform === 'linux')(
-  'a million records are told, in order and thread by thread, in under 450 MB',
+  'a million records are told, in order and thread by thread, in under 400 MB',
   async () => {
     const folder = temporaryFolder();
     const path = join(folder, 'swarm.jsonl');
@@ -19,8 +19,8 @@ test.runIf(process.platform === 'linux')(
     const replayed = JSON.parse(stdout) as Record<string, number | string>;
     console.log('a million records:', replayed);
     expect(replayed).toMatchObject({ records: 1_000_000, effectsBeforeCauses: 0, lines: 1_000_001 });
-    expect(replayed.mebibytes).toBeLessThan(450e6 / 2 ** 20);
-    expect(replayed.commandMebibytes).toBeLessThan(450e6 / 2 ** 20);
+    expect(replayed.mebibytes).toBeLessThan(400e6 / 2 ** 20);
+    expect(replayed.commandMebibytes).toBeLessThan(400e6 / 2 ** 20);
     expect(replayed.commandDigest).toBe(replayed.digest);
   },
 );

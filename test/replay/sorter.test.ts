@@ -30,7 +30,7 @@ test('a hundred thousand numbers in runs of a thousand are merged, and no file i
   }
   let next = 0n;
   for (const sorted of sorter.sorted()) {
-    expect(sorted.readBigUInt64BE()).toBe(next);
+    if (sorted.readBigUInt64BE() !== next) break;
     next += 1n;
   }
   expect(next).toBe(100_000n);
