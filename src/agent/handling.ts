@@ -1,11 +1,13 @@
 /**
  * Handlers at work: each is called once its message is on the log, the ack goes when it returns, and when it throws
- * the message comes again, later each time. A handler that settles its message itself is taken at its word.
+ * the message comes again, later each time, until it has failed often enough to be given up: then it is dead-lettered.
+ * A handler that settles its message itself is taken at its word.
  *
  * Stopping waits for the handlers at work, but not for ever, and never for one that is waiting itself: what is not
  * finished in time is given back. While a handler is at work its message is kept from being delivered again.
  */
 import { messageOf } from '../base/errors.ts';
+import { UnrecoverableError } from '../handler/unrecoverable.ts';
 import { causedBy, currentWork, Work } from './causality.ts';
 import type { Message } from './message.ts';
 import type { Subscription } from './subscription.ts';
@@ -15,6 +17,12 @@ export type Handler = (message: Message) => Promise<void> | void;
 export interface HandlingOptions {
   /** How many messages are handled at once, 1 or more. @default 1: one after another, in the stream's order */
   readonly concurrency?: number;
+  /**
+   * How often a message may be delivered before it is given up: after so many attempts that failed it is dead-lettered
+   * (`swarm dead`), and no handler is called for it again. 0 is without limit. The broker counts, over all processes, and
+   * also deliveries that no handler saw: a process that ends, or dies, had up to `ahead` of them waiting. @default 10
+   */
+  readonly maxDeliver?: number;
   /** Called when a handler throws. What it throws itself ends the handling. @default a process warning */
   readonly onError?: (error: unknown, message: Message) => void;
   /** How long `stop` and `close` wait for handlers at work before their messages are given back, in ms. @default 30000 */
@@ -36,6 +44,7 @@ export class Handling implements AsyncDisposable {
   readonly #handler: Handler;
   readonly #onError: (error: unknown, message: Message) => void;
   readonly #finishWithinMs: number;
+  readonly #maxDeliver: number;
   readonly #atWork = new Map<Work, Message>();
   /**
    * Answers are not awaited before the next message. One that the broker does not hear of changes nothing: the message
@@ -54,10 +63,11 @@ export class Handling implements AsyncDisposable {
 
   /** @internal Use `Swarm.handle`. */
   constructor(subscription: Subscription, handler: Handler, options: HandlingOptions = {}) {
-    const { concurrency = 1, onError = warn, finishWithinMs = 30_000 } = options;
+    const { concurrency = 1, finishWithinMs = 30_000, maxDeliver = 10 } = options;
     this.#subscription = subscription;
     this.#handler = handler;
-    this.#onError = onError;
+    this.#maxDeliver = maxDeliver === 0 ? Number.POSITIVE_INFINITY : maxDeliver;
+    this.#onError = options.onError ?? warn;
     this.#finishWithinMs = finishWithinMs;
     this.#abandoned = new Promise((resolve) => {
       this.#abandon = resolve;
@@ -119,15 +129,37 @@ export class Handling implements AsyncDisposable {
     const release = message.keep();
     this.#atWork.set(work, message);
     try {
+      if (message.attempt > this.#maxDeliver) {
+        await this.#giveUp(message, 'max-deliver'); // its last handler did not live to say so
+        return;
+      }
       await causedBy(work, () => this.#handler(message));
       this.#answer(message.settled ?? message.ack());
     } catch (error) {
+      const reason = this.#whyHopeless(error, message);
+      if (message.settled === undefined && reason !== undefined) await this.#giveUp(message, reason);
       this.#answer(message.settled ?? message.nak(backOffMs(message.attempt)));
       this.#onError(error, message);
     } finally {
       release();
       this.#atWork.delete(work);
       work.finish();
+    }
+  }
+
+  /** Returns the reason for which a message whose handler threw does not come again, if there is one. */
+  #whyHopeless(error: unknown, { attempt }: Message): string | undefined {
+    if (error instanceof UnrecoverableError) return error.reason;
+    return attempt >= this.#maxDeliver ? 'max-deliver' : undefined;
+  }
+
+  /** Dead-letters a message. Where that fails it comes again, and this is tried again. */
+  async #giveUp(message: Message, reason: string): Promise<void> {
+    try {
+      await message.dead(reason);
+    } catch (error) {
+      this.#answer(message.settled ?? message.nak(backOffMs(message.attempt)));
+      warnOfDead(message, error);
     }
   }
 
@@ -147,12 +179,17 @@ async function within(ms: number, work: Promise<unknown>): Promise<void> {
   clearTimeout(timer);
 }
 
-function warn(error: unknown, message: Message): void {
-  const again = backOffMs(message.attempt) / 1000;
-  process.emitWarning(
-    `the handler of ${message.subject} failed (attempt ${message.attempt}, again in ${again} s): ${messageOf(error)}`,
-    { type: 'SwarmWarning' },
-  );
+function warn(error: unknown, { subject, attempt, isDead }: Message): void {
+  const then = isDead ? 'dead-lettered: see `swarm dead list`' : `again in ${backOffMs(attempt) / 1000} s`;
+  process.emitWarning(`the handler of ${subject} failed (attempt ${attempt}, ${then}): ${messageOf(error)}`, {
+    type: 'SwarmWarning',
+  });
+}
+
+function warnOfDead({ subject, seq }: Message, error: unknown): void {
+  process.emitWarning(`message ${seq} on ${subject} could not be dead-lettered: ${messageOf(error)}`, {
+    type: 'SwarmWarning',
+  });
 }
 
 function warnOfEnd(durable: string, error: unknown): void {

@@ -3,13 +3,12 @@
  *
  * They are no messages of the swarm: signed notes, each proving itself, without Swarm headers and on no log.
  */
-import { DeliverPolicy, jetstream } from '@nats-io/jetstream';
+import { jetstream } from '@nats-io/jetstream';
 import { sha256Hex } from '../base/encoding.ts';
-import { messageOf, SwarmError } from '../base/errors.ts';
 import type { Bus } from './connection.ts';
-import { checkpointsStream, ensureStream, isStreamMissing } from './stream.ts';
+import { readAll } from './read.ts';
+import { checkpointsStream, ensureStream } from './stream.ts';
 
-const askedFor = 512;
 const answerWithinMs = 5_000;
 
 /** Resolves once the stream has the checkpoint `text` of the agent `name`. Throws what the client throws. */
@@ -29,24 +28,8 @@ export async function ensureCheckpoints(bus: Bus): Promise<void> {
  * where there is no such stream, or it cannot be read to its end.
  */
 export async function* readCheckpoints(bus: Bus): AsyncGenerator<{ subject: string; text: string }> {
-  const { name } = checkpointsStream;
-  try {
-    const { state } = await bus.manager.streams.info(name);
-    if (state.messages === 0) return;
-    const consumer = await jetstream(bus.nats).consumers.get(name, { deliver_policy: DeliverPolicy.All });
-    for (let last = 0; last < state.last_seq; ) {
-      const before = last;
-      for await (const message of await consumer.fetch({ max_messages: askedFor, expires: answerWithinMs })) {
-        last = message.seq;
-        yield { subject: message.subject, text: message.string() };
-        if (last >= state.last_seq) return;
-      }
-      if (last === before) throw new Error(`nothing came after message ${last} of ${state.last_seq}`);
-    }
-  } catch (cause) {
-    const what = isStreamMissing(cause) ? 'no agent has kept a checkpoint there yet' : messageOf(cause);
-    throw new SwarmError('BUS_STREAM', `cannot read the stream ${name} at ${bus.address}: ${what}`, {
-      cause,
-    });
+  const nobody = 'no agent has kept a checkpoint there yet';
+  for await (const { subject, data } of readAll(bus, { stream: checkpointsStream.name, nobody })) {
+    yield { subject, text: Buffer.from(data).toString('utf8') };
   }
 }

@@ -22,7 +22,13 @@ import type { Divergence } from './divergence.ts';
 import { Findings } from './findings.ts';
 import { Pace } from './pace.ts';
 import { type ImpureCall, ImpureCalls, noticed, watchPurity } from './purity.ts';
-import { lastWithTrace, type RecordedHandling, type RecordedLog, readRecorded } from './recorded.ts';
+import {
+  diedUnhandled,
+  lastWithTrace,
+  type RecordedHandling,
+  type RecordedLog,
+  readRecorded,
+} from './recorded.ts';
 import { requireSound } from './sound.ts';
 
 export interface RerunOptions {
@@ -156,6 +162,7 @@ export class Rerun {
     const lastTraced = lastWithTrace(handlings);
     const work = async (): Promise<void> => {
       for (const [at, handling] of queue) {
+        if (diedUnhandled(handling)) continue;
         await this.#handle(handling, {
           handlers,
           pace,
