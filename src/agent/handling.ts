@@ -8,6 +8,7 @@
  */
 import { messageOf } from '../base/errors.ts';
 import { UnrecoverableError } from '../handler/unrecoverable.ts';
+import type { Attempts } from './attempts.ts';
 import { causedBy, currentWork, Work } from './causality.ts';
 import type { Message } from './message.ts';
 import type { Subscription } from './subscription.ts';
@@ -18,9 +19,9 @@ export interface HandlingOptions {
   /** How many messages are handled at once, 1 or more. @default 1: one after another, in the stream's order */
   readonly concurrency?: number;
   /**
-   * How often a message may be delivered before it is given up: after so many attempts that failed it is dead-lettered
-   * (`swarm dead`), and no handler is called for it again. 0 is without limit. The broker counts, over all processes, and
-   * also deliveries that no handler saw: a process that ends, or dies, had up to `ahead` of them waiting. @default 10
+   * How many attempts a message has: after so many that failed, or in which the process died, it is dead-lettered (`swarm
+   * dead`), and no handler is called for it again. 0 is without limit. Deliveries of which no handler heard, because a
+   * process died before their turn, do not count, up to ten for each attempt. @default 10
    */
   readonly maxDeliver?: number;
   /** Called when a handler throws. What it throws itself ends the handling. @default a process warning */
@@ -41,6 +42,7 @@ export function backOffMs(attempt: number): number {
 
 export class Handling implements AsyncDisposable {
   readonly #subscription: Subscription;
+  readonly #attempts: Attempts;
   readonly #handler: Handler;
   readonly #onError: (error: unknown, message: Message) => void;
   readonly #finishWithinMs: number;
@@ -62,9 +64,14 @@ export class Handling implements AsyncDisposable {
   readonly finished: Promise<void>;
 
   /** @internal Use `Swarm.handle`. */
-  constructor(subscription: Subscription, handler: Handler, options: HandlingOptions = {}) {
+  constructor(
+    { subscription, attempts }: { readonly subscription: Subscription; readonly attempts: Attempts },
+    handler: Handler,
+    options: HandlingOptions = {},
+  ) {
     const { concurrency = 1, finishWithinMs = 30_000, maxDeliver = 10 } = options;
     this.#subscription = subscription;
+    this.#attempts = attempts;
     this.#handler = handler;
     this.#maxDeliver = maxDeliver === 0 ? Number.POSITIVE_INFINITY : maxDeliver;
     this.#onError = options.onError ?? warn;
@@ -129,28 +136,35 @@ export class Handling implements AsyncDisposable {
     const release = message.keep();
     this.#atWork.set(work, message);
     try {
-      if (message.attempt > this.#maxDeliver) {
+      if (message.attempt > this.#maxDeliver && (await this.#areSpent(message))) {
         await this.#giveUp(message, 'max-deliver'); // its last handler did not live to say so
         return;
       }
+      await this.#attempts.begin(message);
       await causedBy(work, () => this.#handler(message));
       this.#answer(message.settled ?? message.ack());
     } catch (error) {
-      const reason = this.#whyHopeless(error, message);
-      if (message.settled === undefined && reason !== undefined) await this.#giveUp(message, reason);
+      const reason = message.settled === undefined ? await this.#whyHopeless(error, message) : undefined;
+      if (reason !== undefined) await this.#giveUp(message, reason);
       this.#answer(message.settled ?? message.nak(backOffMs(message.attempt)));
       this.#onError(error, message);
     } finally {
+      if (!message.isGivenBack) this.#attempts.forget(message);
       release();
       this.#atWork.delete(work);
       work.finish();
     }
   }
 
+  /** What cannot be known, since the log cannot be read, is tried again. */
+  #areSpent(message: Message): Promise<boolean> {
+    return this.#attempts.areSpent(message, this.#maxDeliver).catch(() => false);
+  }
+
   /** Returns the reason for which a message whose handler threw does not come again, if there is one. */
-  #whyHopeless(error: unknown, { attempt }: Message): string | undefined {
+  async #whyHopeless(error: unknown, message: Message): Promise<string | undefined> {
     if (error instanceof UnrecoverableError) return error.reason;
-    return attempt >= this.#maxDeliver ? 'max-deliver' : undefined;
+    return (await this.#areSpent(message)) ? 'max-deliver' : undefined;
   }
 
   /** Dead-letters a message. Where that fails it comes again, and this is tried again. */

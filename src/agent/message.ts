@@ -16,6 +16,7 @@ export class Message extends Received {
   readonly #bus: BusMessage;
   readonly #deadLetters: DeadLetters;
   #dying: Promise<void> | undefined;
+  #isGivenBack = false;
 
   /** @internal Messages come out of a subscription. */
   constructor(bus: BusMessage, deadLetters: DeadLetters, parts: Omit<ReceivedParts, 'data'>) {
@@ -40,6 +41,7 @@ export class Message extends Received {
 
   /** Asks for the message again, after `delayMs` at the earliest. Resolves and throws as `ack`. */
   nak(delayMs?: number): Promise<void> {
+    this.#isGivenBack ||= this.settled === undefined;
     return this.#dying ?? this.#bus.nak(delayMs);
   }
 
@@ -66,6 +68,11 @@ export class Message extends Received {
         throw error;
       });
     await this.#dying;
+  }
+
+  /** @internal Whether it was asked for again. */
+  get isGivenBack(): boolean {
+    return this.#isGivenBack;
   }
 
   /** Whether it was given up here, or is being given up. */

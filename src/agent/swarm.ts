@@ -24,6 +24,7 @@ import { type LogWriter, openLog } from '../log/writer.ts';
 import type { Draft } from '../record/draft.ts';
 import { receivedHashKey } from '../record/received.ts';
 import { Anchoring } from './anchoring.ts';
+import { Attempts } from './attempts.ts';
 import { causedByNobody, currentDelivery, currentWork } from './causality.ts';
 import { LiveContext } from './context.ts';
 import { deadLetterBytesNever } from './dead-letter.ts';
@@ -281,7 +282,8 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
     const subscription = this.subscribe(filter, options);
     await subscription.ready();
     this.#requireOpen();
-    const handling = new Handling(subscription, handler, options);
+    const attempts = new Attempts(this.#parts.log);
+    const handling = new Handling({ subscription, attempts }, handler, options);
     this.#open.delete(subscription);
     this.#keepOpen(handling, Promise.allSettled([handling.finished, subscription.ended]));
     return handling;

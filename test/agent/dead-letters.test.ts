@@ -1,5 +1,9 @@
 /** Messages that no handler can deal with: given up on the log first, then in the stream DEAD, and never lost on the way. */
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
 import { connect, headers, type NatsConnection } from '@nats-io/transport-node';
 import { beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
@@ -18,6 +22,7 @@ import type { NatsServer } from '../../src/server/nats-server.ts';
 import { agentsIn, type Place } from '../support/agents.ts';
 import { temporaryFolder } from '../support/log.ts';
 import { testServer } from '../support/nats.ts';
+import { startProgram } from '../support/program.ts';
 
 let server: NatsServer;
 let place: Place;
@@ -166,12 +171,17 @@ test('with maxDeliver 0 a message comes again without end', async () => {
 });
 
 test('where attempts ended without a word, no further handler is called, nor when it is run again', async () => {
-  await say('kills', 'good');
-  for (let attempt = 1; attempt <= 2; attempt += 1) {
+  await say('kills');
+  for (let life = 1; life <= 2; life += 1) {
     await using listener = await place.join('listener');
-    const subscription = listener.subscribe(subject, { durable: 'listener', atMost: 1 });
-    await (await subscription.next())?.nak(); // as one that died, without the wait for it
+    let calls = 0;
+    await listener.handle(subject, { durable: 'listener' }, async (message) => {
+      calls += 1;
+      await message.nak(500); // as if it had died, without the wait for it
+    });
+    await vi.waitFor(() => expect(calls).toBe(1), 10_000);
   }
+  await say('good');
   const handled: unknown[] = [];
   const handler: MessageHandler = ({ payload }, context) => {
     handled.push(payload);
@@ -195,6 +205,43 @@ test('where attempts ended without a word, no further handler is called, nor whe
   });
   expect(report).toMatchObject({ divergences: [], deliveries: 3, publishes: 1 });
   expect(handled).toEqual(['kills', 'kills', 'good']);
+});
+
+test('deliveries that no handler saw are no attempts, up to ten for each', async () => {
+  await say(1);
+  const untaken = async (times: number): Promise<void> => {
+    for (let time = 0; time < times; time += 1) {
+      await using listener = await place.join('listener');
+      const subscription = listener.subscribe(subject, { durable: 'listener', atMost: 1 });
+      await (await subscription.next())?.nak();
+    }
+  };
+  const attempts: number[] = [];
+  const handleOnce = async (): Promise<void> => {
+    await using listener = await place.join('listener');
+    await listener.handle(subject, { durable: 'listener', maxDeliver: 2 }, async (message) => {
+      attempts.push(message.attempt);
+      await message.nak(500);
+    });
+    await sleep(300);
+  };
+  await untaken(4);
+  await handleOnce();
+  await untaken(1);
+  await handleOnce();
+  expect(attempts).toEqual([5]);
+  expect((await letters()).map(({ delivery, reason }) => [delivery.attempt, reason])).toEqual([
+    [7, 'max-deliver'],
+  ]);
+  const tried = ofKind('BUS.ATTEMPT').map(({ header }) => header);
+  const fifth = ofKind('BUS.DELIVER').find(({ header }) => header.delivery?.attempt === 5);
+  expect(tried).toMatchObject([{ subject, cause: fifth?.leaf, delivery: { attempt: 5 } }]);
+
+  await say(2);
+  await untaken(20);
+  await handleOnce();
+  expect(attempts).toEqual([5]);
+  expect((await letters()).map(({ delivery }) => delivery.attempt)).toEqual([7, 21]);
 });
 
 test('a handler that gave a message up does so when it is run again', async () => {
@@ -335,3 +382,41 @@ test('what anybody puts into the stream DEAD is no dead letter, and says why', a
   expect(found.letters).toHaveLength(1);
   expect(found.others.map(({ seq }) => seq)).toEqual([2, 3, 4, 5]);
 });
+
+test('a process that dies of a message, or while it gives one up, loses nothing, and honest messages go on', async () => {
+  await say('poison', 'hopeless', 'good');
+  const program = join(import.meta.dirname, '../fixtures/dying-agent.ts');
+  let deaths = 0;
+  let stopped = false;
+  const runs = (async () => {
+    while (!stopped) {
+      const child = startProgram(program, [place.folder, server.url], { stdio: 'ignore' });
+      const over = once(child, 'exit');
+      while (!stopped && child.exitCode === null && child.signalCode === null) await sleep(50);
+      if (stopped) child.kill('SIGTERM');
+      const [, signal] = await over;
+      if (signal === 'SIGKILL') deaths += 1;
+    }
+  })();
+  const handled = (): string[] => readFileSync(join(place.folder, 'handled'), 'utf8').trim().split('\n');
+  await vi.waitFor(() => expect(handled()).toContain('"good"'), { timeout: 100_000, interval: 200 });
+  await settled();
+  stopped = true;
+  await runs;
+  expect(handled().toSorted()).toEqual([
+    '"good"',
+    ...['"hopeless"', '"hopeless"', '"poison"', '"poison"', '"poison"'],
+  ]);
+  expect(deaths).toBe(4);
+  expect(
+    ofKind('BUS.DEAD')
+      .map(({ header, payload }) => [String(payload), header.reason])
+      .sort(),
+  ).toEqual([
+    ['"hopeless"', 'unrecoverable'],
+    ['"hopeless"', 'unrecoverable'],
+    ['"poison"', 'max-deliver'],
+  ]);
+  expect((await copies()).map(({ data }) => data).sort()).toEqual(['"hopeless"', '"poison"']);
+  expect(await place.verify()).toMatchObject({ bad: 0 });
+}, 150_000);
