@@ -9,11 +9,15 @@ import { type HeaderValues, isSendable } from '../bus/headers.ts';
 import type { Agent, Keyring } from '../identity/keyring.ts';
 import type { Delivery } from '../record/header.ts';
 import { checkSignature, parseCarried, type SignedRecord } from '../record/signed.ts';
-import { type CarriedHeaders, messageHeaders, printEnvelope } from './envelope.ts';
+import { type CarriedHeaders, messageHeaders, printEnvelope, type RecordHeaders } from './envelope.ts';
 
 const subjectPrefix = 'dead.';
 const originalId = 'Swarm-Original-Id';
-const deadHeaders = { record: 'Swarm-Dead-Record', signature: 'Swarm-Dead-Sig', path: 'Swarm-Dead-Path' };
+const deadHeaders: RecordHeaders = {
+  record: 'Swarm-Dead-Record',
+  signature: 'Swarm-Dead-Sig',
+  path: 'Swarm-Dead-Path',
+};
 
 /** What a dead letter's own headers are never more than, in bytes. */
 export const deadLetterBytesNever = 2_560;
@@ -120,7 +124,7 @@ export function writerOf(record: SignedRecord, keyring: Keyring): Agent | string
   return known.key.revoked === undefined ? known.agent : `key ${signer} of ${known.agent.name} is revoked`;
 }
 
-function signedIn(headers: CarriedHeaders, names: typeof messageHeaders): SignedRecord | undefined {
+function signedIn(headers: CarriedHeaders, names: RecordHeaders): SignedRecord | undefined {
   const [text, signature, path] = [names.record, names.signature, names.path].map((name) =>
     headers.values(name),
   );

@@ -18,11 +18,25 @@ export interface CarriedHeaders {
   readonly messageId: string | undefined;
 }
 
-/** The headers in which a message carries its record. */
-export const messageHeaders = { record: 'Swarm-Record', signature: 'Swarm-Sig', path: 'Swarm-Path' };
+/** The headers that carry a record. */
+export interface RecordHeaders {
+  readonly record: string;
+  readonly signature: string;
+  readonly path: string;
+}
+
+/** Those in which a message carries its own. */
+export const messageHeaders: RecordHeaders = {
+  record: 'Swarm-Record',
+  signature: 'Swarm-Sig',
+  path: 'Swarm-Path',
+};
 
 /** Returns the headers that carry `record`, without `Nats-Msg-Id`, which is a message's leaf. */
-export function printEnvelope(record: SignedRecord, names = messageHeaders): Record<string, string> {
+export function printEnvelope(
+  record: SignedRecord,
+  names: RecordHeaders = messageHeaders,
+): Record<string, string> {
   const headers: Record<string, string> = {
     [names.record]: record.text,
     [names.signature]: record.signature,
