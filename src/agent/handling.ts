@@ -30,6 +30,11 @@ export interface HandlingOptions {
   readonly finishWithinMs?: number;
 }
 
+export interface HandlingParts {
+  readonly subscription: Subscription;
+  readonly attempts: Attempts;
+}
+
 const longestWaitMs = 60_000;
 
 /** How long a handling that ends waits for the broker to confirm its answers. */
@@ -64,11 +69,7 @@ export class Handling implements AsyncDisposable {
   readonly finished: Promise<void>;
 
   /** @internal Use `Swarm.handle`. */
-  constructor(
-    { subscription, attempts }: { readonly subscription: Subscription; readonly attempts: Attempts },
-    handler: Handler,
-    options: HandlingOptions = {},
-  ) {
+  constructor({ subscription, attempts }: HandlingParts, handler: Handler, options: HandlingOptions = {}) {
     const { concurrency = 1, finishWithinMs = 30_000, maxDeliver = 10 } = options;
     this.#subscription = subscription;
     this.#attempts = attempts;
