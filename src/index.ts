@@ -19,7 +19,14 @@ export { sha256Hex } from './base/encoding.ts';
 export type { ErrorCode } from './base/errors.ts';
 export { errorCodes, SwarmError } from './base/errors.ts';
 export type { EventChannel } from './base/events.ts';
-export { busStatus, logFlushed, logSealed, messageRefused, sealFailed } from './base/events.ts';
+export {
+  busStatus,
+  logFlushed,
+  logSealed,
+  messageRefused,
+  refusalsCounted,
+  sealFailed,
+} from './base/events.ts';
 export type { Context, Named, SayOptions } from './handler/context.ts';
 export type {
   AgentDefinition,
@@ -33,6 +40,8 @@ export type { ReceivedParts } from './handler/received.ts';
 export { Received } from './handler/received.ts';
 export type { Thrown } from './handler/step.ts';
 export { StepError } from './handler/step.ts';
+export type { UnrecoverableOptions } from './handler/unrecoverable.ts';
+export { UnrecoverableError } from './handler/unrecoverable.ts';
 export type { PublicKey } from './identity/key.ts';
 export { generateKey, parsePublicKey, SigningKey } from './identity/key.ts';
 export type { Agent } from './identity/keyring.ts';

@@ -18,17 +18,30 @@ export interface CarriedHeaders {
   readonly messageId: string | undefined;
 }
 
-const recordHeader = 'Swarm-Record';
-const signatureHeader = 'Swarm-Sig';
-const pathHeader = 'Swarm-Path';
+/** The headers that carry a record. */
+export interface RecordHeaders {
+  readonly record: string;
+  readonly signature: string;
+  readonly path: string;
+}
 
-/** Returns the headers that carry `record`, without `Nats-Msg-Id`, which is its leaf. */
-export function printEnvelope(record: SignedRecord): Record<string, string> {
+/** Those in which a message carries its own. */
+export const messageHeaders: RecordHeaders = {
+  record: 'Swarm-Record',
+  signature: 'Swarm-Sig',
+  path: 'Swarm-Path',
+};
+
+/** Returns the headers that carry `record`, without `Nats-Msg-Id`, which is a message's leaf. */
+export function printEnvelope(
+  record: SignedRecord,
+  names: RecordHeaders = messageHeaders,
+): Record<string, string> {
   const headers: Record<string, string> = {
-    [recordHeader]: record.text,
-    [signatureHeader]: record.signature,
+    [names.record]: record.text,
+    [names.signature]: record.signature,
   };
-  if (record.path !== undefined) headers[pathHeader] = record.path;
+  if (record.path !== undefined) headers[names.path] = record.path;
   return headers;
 }
 
@@ -69,9 +82,9 @@ export type Envelope =
 
 /** Returns the record that a message's headers carry, its shape checked and nothing else. */
 export function parseEnvelope(headers: CarriedHeaders): Envelope {
-  const records = headers.values(recordHeader);
-  const signatures = headers.values(signatureHeader);
-  const paths = headers.values(pathHeader);
+  const records = headers.values(messageHeaders.record);
+  const signatures = headers.values(messageHeaders.signature);
+  const paths = headers.values(messageHeaders.path);
   const [text, signature, path] = [records[0], signatures[0], paths[0]];
   if (text === undefined || signature === undefined) return { state: 'unsigned' };
   const record = parseSigned({ text, signature, path });

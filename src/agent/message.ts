@@ -3,6 +3,8 @@
  */
 import type { BusMessage } from '../bus/message.ts';
 import { Received, type ReceivedParts } from '../handler/received.ts';
+import { requireReason } from '../handler/unrecoverable.ts';
+import type { DeadLetters } from './dead-letters.ts';
 
 /** What came with a message and nobody signed. Do not decide by it. */
 export interface Unauthenticated {
@@ -12,11 +14,15 @@ export interface Unauthenticated {
 
 export class Message extends Received {
   readonly #bus: BusMessage;
+  readonly #deadLetters: DeadLetters;
+  #dying: Promise<void> | undefined;
+  #isGivenBack = false;
 
   /** @internal Messages come out of a subscription. */
-  constructor(bus: BusMessage, parts: Omit<ReceivedParts, 'data'>) {
+  constructor(bus: BusMessage, deadLetters: DeadLetters, parts: Omit<ReceivedParts, 'data'>) {
     super({ ...parts, data: bus.data });
     this.#bus = bus;
+    this.#deadLetters = deadLetters;
   }
 
   get unauthenticated(): Unauthenticated {
@@ -26,26 +32,57 @@ export class Message extends Received {
 
   /**
    * Tells the broker that the message is done with. Resolves once it knows. Throws `BUS_UNCONFIRMED` once the message
-   * is to be delivered again anyway, `BUS_PERMISSION`, `BUS_CLOSED`. The first of `ack`, `nak` and `term` counts: one
-   * that comes later sends nothing, and comes to the same.
+   * is to be delivered again anyway, `BUS_PERMISSION`, `BUS_CLOSED`. The first of `ack`, `nak`, `term` and `dead` counts:
+   * one that comes later sends nothing, and comes to the same.
    */
   ack(): Promise<void> {
-    return this.#bus.ack();
+    return this.#dying ?? this.#bus.ack();
   }
 
   /** Asks for the message again, after `delayMs` at the earliest. Resolves and throws as `ack`. */
   nak(delayMs?: number): Promise<void> {
-    return this.#bus.nak(delayMs);
+    this.#isGivenBack ||= this.settled === undefined;
+    return this.#dying ?? this.#bus.nak(delayMs);
   }
 
   /** Tells the broker never to deliver the message to this durable again. Resolves and throws as `ack`. */
   term(reason?: string): Promise<void> {
-    return this.#bus.term(reason);
+    return this.#dying ?? this.#bus.term(reason);
   }
 
-  /** @internal What the first of `ack`, `nak` and `term` came to, if there was one. */
+  /**
+   * Gives the message up for good: a BUS.DEAD record with `reason` (`[a-z][a-z0-9-]{0,63}`) on the log, a copy in the
+   * stream DEAD, then `term`. Resolves as `ack`. Throws `USAGE` for a reason that is none, `LOG_WRITE_FAILED`, and where the
+   * stream DEAD cannot be had or does not take it `BUS_STREAM`, `BUS_STREAM_DIFFERS` and what publishing throws: then the
+   * message is as it was, and comes again.
+   */
+  async dead(reason: string): Promise<void> {
+    requireReason(reason);
+    const settled = this.settled;
+    if (settled !== undefined) return await settled;
+    this.#dying = this.#deadLetters
+      .bury(this, this.#bus.headers, reason)
+      .then(() => this.#bus.term(reason))
+      .catch((error: unknown) => {
+        this.#dying = undefined;
+        throw error;
+      });
+    await this.#dying;
+  }
+
+  /** @internal Whether it was asked for again. */
+  get isGivenBack(): boolean {
+    return this.#isGivenBack;
+  }
+
+  /** Whether it was given up here, or is being given up. */
+  get isDead(): boolean {
+    return this.#dying !== undefined;
+  }
+
+  /** @internal What the first of `ack`, `nak`, `term` and `dead` came to, if there was one. */
   get settled(): Promise<void> | undefined {
-    return this.#bus.answered;
+    return this.#dying ?? this.#bus.answered;
   }
 
   /** @internal Keeps it from being delivered again until the returned function is called. */

@@ -24,8 +24,11 @@ import { type LogWriter, openLog } from '../log/writer.ts';
 import type { Draft } from '../record/draft.ts';
 import { receivedHashKey } from '../record/received.ts';
 import { Anchoring } from './anchoring.ts';
+import { Attempts } from './attempts.ts';
 import { causedByNobody, currentDelivery, currentWork } from './causality.ts';
 import { LiveContext } from './context.ts';
+import { deadLetterBytesNever } from './dead-letter.ts';
+import { DeadLetters } from './dead-letters.ts';
 import { envelopeBytesAtMost, envelopeBytesNever } from './envelope.ts';
 import { type Handler, Handling, type HandlingOptions } from './handling.ts';
 import { Outbox, type Published } from './outbox.ts';
@@ -147,6 +150,7 @@ export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
       swarm,
       bus,
       log,
+      clock,
       anchoring,
       publisher,
       stream: settings.stream,
@@ -166,6 +170,7 @@ interface SwarmParts {
   readonly swarm: string | undefined;
   readonly bus: Bus;
   readonly log: LogWriter;
+  readonly clock: Clock;
   readonly anchoring: Anchoring | undefined;
   readonly publisher: Publisher;
   readonly stream: string;
@@ -175,6 +180,7 @@ interface SwarmParts {
 export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, AsyncDisposable {
   readonly #parts: SwarmParts;
   readonly #outbox: Outbox;
+  readonly #deadLetters: DeadLetters;
   readonly #open = new Set<Subscription | Handling>();
   #closed: Promise<void> | undefined;
   /** Nothing more is said. Handlers that finish while the swarm closes may still speak. */
@@ -184,6 +190,7 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
   constructor(parts: SwarmParts) {
     this.#parts = parts;
     this.#outbox = new Outbox(parts);
+    this.#deadLetters = new DeadLetters(parts);
   }
 
   /** Our name in the keyring; `undefined` if it does not hold our key. */
@@ -248,6 +255,7 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
     const subscription = new Subscription({
       open: (onArrival) => openConsumer(bus, { ...consumer, onArrival }),
       receiver: { keyring, swarm, freshForNs },
+      deadLetters: this.#deadLetters,
       log,
       stream,
       durable,
@@ -257,7 +265,8 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
   }
 
   /**
-   * Subscribes with a handler: acks when it returns, and when it throws lets the message come again, later each time.
+   * Subscribes with a handler: acks when it returns, and when it throws lets the message come again, later each time, until
+   * `maxDeliver` attempts have failed: then it is dead-lettered, and at once where the handler throws `UnrecoverableError`.
    * What the handler publishes names the message it handles as its cause. A handler that acks, naks or terms its message
    * itself has the say; while it is at work its message is kept from being delivered again. Resolves once the durable is
    * there. Throws what `subscribe` throws, and `BUS_CONSUMER`.
@@ -269,10 +278,12 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
   ): Promise<Handling> {
     const { concurrency = 1, finishWithinMs = 30_000 } = options;
     requireCounts({ concurrency, finishWithinMs });
+    if (options.maxDeliver !== 0) requireCounts({ maxDeliver: options.maxDeliver ?? 1 });
     const subscription = this.subscribe(filter, options);
     await subscription.ready();
     this.#requireOpen();
-    const handling = new Handling(subscription, handler, options);
+    const attempts = new Attempts(this.#parts.log);
+    const handling = new Handling({ subscription, attempts }, handler, options);
     this.#open.delete(subscription);
     this.#keepOpen(handling, Promise.allSettled([handling.finished, subscription.ended]));
     return handling;
@@ -338,7 +349,7 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
     const { bus, log, anchoring } = this.#parts;
     await this.#stopAll();
     this.#left = true;
-    await this.#outbox.close();
+    await Promise.all([this.#outbox.close(), this.#deadLetters.close()]);
     await log.seal().catch(() => undefined); // closing the log tries again, and tells
     await anchoring?.close(anchoredWithinMs);
     await bus.close();
@@ -363,12 +374,13 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
     return this.close();
   }
 
-  /** Leaves room for headers as long as they can become, should the message have to be said anew. */
+  /** Leaves room for headers as long as they can become, should the message be said anew, or become a dead letter. */
   #requireSize({ subject, payload, ...rest }: Draft & { readonly payload: Uint8Array }): void {
     const { bus, key, swarm } = this.#parts;
     const { maxPayload } = bus;
     if (payload.length + envelopeBytesNever <= maxPayload) return;
-    const headers = envelopeBytesAtMost({ subject, ...rest }, { signer: key.publicKey, swarm });
+    const envelope = envelopeBytesAtMost({ subject, ...rest }, { signer: key.publicKey, swarm });
+    const headers = envelope + deadLetterBytesNever;
     if (payload.length + headers <= maxPayload) return;
     throw new SwarmError(
       'BUS_PAYLOAD_TOO_LARGE',

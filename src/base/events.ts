@@ -46,3 +46,10 @@ export const busStatus: EventChannel<{
 /** A message was refused: it is on the log as BUS.REJECT and reached no handler. */
 export const messageRefused: EventChannel<{ subject: string; reason: string; detail: string; seq: number }> =
   eventChannel('can-swarm:message:refused');
+/** So many refused messages, of the many that came, are on the log in sum alone, as BUS.REJECT.SUM. */
+export const refusalsCounted: EventChannel<{
+  durable: string;
+  refused: number;
+  firstSeq: number;
+  lastSeq: number;
+}> = eventChannel('can-swarm:message:refusals-counted');

@@ -34,17 +34,27 @@ export class EncodedHeaders {
   }
 }
 
+/** Headers to send: of each name one value, or several. */
+export type HeaderValues = Readonly<Record<string, string | readonly string[]>>;
+
 /**
  * Returns `id` and `headers` as a header block, the id first.
  * Throws `USAGE` for what is not ASCII, a value with a line break, or a name that is none.
  */
-export function encodeHeaders(id: string, headers: Readonly<Record<string, string>>): EncodedHeaders {
+export function encodeHeaders(id: string, headers: HeaderValues): EncodedHeaders {
   let text = `${firstLine}${idName}: ${oneLine(id)}\r\n`;
-  for (const name in headers) text += `${checkedName(name)}: ${oneLine(headers[name] ?? '')}\r\n`;
+  for (const name in headers) {
+    for (const value of [headers[name] ?? ''].flat()) text += `${checkedName(name)}: ${oneLine(value)}\r\n`;
+  }
   text += '\r\n';
   const bytes = Buffer.from(text, 'utf8');
   if (bytes.length !== text.length) throw new SwarmError('USAGE', 'a message header is not ASCII');
   return new EncodedHeaders(bytes);
+}
+
+/** Reports whether a header can be sent again as it is. */
+export function isSendable(name: string, value: string): boolean {
+  return nameGrammar.test(name) && /^[\x20-\x7e\t]*$/.test(value);
 }
 
 function oneLine(value: string): string {

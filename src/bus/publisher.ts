@@ -19,7 +19,7 @@ import { BrokerClock } from './broker-clock.ts';
 import type { ClockOffset } from './clock.ts';
 import type { Bus } from './connection.ts';
 import { readStored } from './find.ts';
-import { encodeHeaders } from './headers.ts';
+import { encodeHeaders, type HeaderValues } from './headers.ts';
 import { Publish, type Published, type PublishHome } from './publish.ts';
 import { PublishError } from './refusal.ts';
 import { Requests } from './requests.ts';
@@ -40,7 +40,7 @@ export interface PublisherOptions {
 export interface PublishOptions {
   /** The message's id (`Nats-Msg-Id`), 1 to a few hundred ASCII characters: the broker drops a repeat. */
   readonly id: string;
-  readonly headers?: Readonly<Record<string, string>>;
+  readonly headers?: HeaderValues;
   /** From when on, by the broker's clock, receivers take the message: half the stream's duplicate window before its `ts_ns`. */
   readonly freshFromNs: bigint;
   /** Until when they do, and until when it may be sent: half the window after its `ts_ns`. */

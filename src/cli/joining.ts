@@ -3,7 +3,7 @@
  */
 import type { Swarm } from '../agent/swarm.ts';
 import { joinSwarm } from '../agent/swarm.ts';
-import { busStatus, messageRefused, sealFailed } from '../base/events.ts';
+import { busStatus, messageRefused, refusalsCounted, sealFailed } from '../base/events.ts';
 import type { Invocation } from './invocation.ts';
 import { type JoinOptions, settingsOf } from './options.ts';
 import type { Output } from './output.ts';
@@ -28,8 +28,20 @@ export async function joined<Result>(
   }
 }
 
+/** A flood of refused messages is told of only so often. */
+const floodToldEveryMs = 10_000;
+
 /** Tells on stderr of changes of the connection, refused messages and seals that failed, until the returned function is called. */
 export function tellOfEvents(out: Output): () => void {
+  let counted = 0;
+  let timer: NodeJS.Timeout | undefined;
+  const tellOfFlood = (): void => {
+    timer = undefined;
+    out.warn(
+      `${counted} more messages were refused; the log counts them by reason and subject (BUS.REJECT.SUM)`,
+    );
+    counted = 0;
+  };
   const stops = [
     busStatus.subscribe(({ status, detail }) => {
       if (status === 'warning') out.warn(detail);
@@ -38,9 +50,15 @@ export function tellOfEvents(out: Output): () => void {
     messageRefused.subscribe(({ subject, reason, detail, seq }) => {
       out.warn(`message ${seq} on ${subject} was refused (${reason}): ${detail}`);
     }),
+    refusalsCounted.subscribe(({ refused }) => {
+      counted += refused;
+      timer ??= setTimeout(tellOfFlood, floodToldEveryMs);
+    }),
     sealFailed.subscribe(({ error }) => out.warn(error.message)),
   ];
   return () => {
     for (const stop of stops) stop();
+    clearTimeout(timer);
+    if (counted > 0) tellOfFlood();
   };
 }

@@ -32,6 +32,18 @@ export function takingSettings(command: Command): Command<[], JoinOptions> {
     .optionsGroup('Options:');
 }
 
+/** Returns `command` with the options of whoever only reads what the swarm's broker keeps. */
+export function readingSettings(
+  command: Command,
+): Command<[], Pick<JoinOptions, 'url' | 'creds' | 'env' | 'keyring' | 'stream'>> {
+  return command
+    .option('--url <url>', 'the NATS server (NATS_URL, else nats://127.0.0.1:4222)')
+    .option('--creds <file>', 'a NATS credentials file (NATS_CREDS)')
+    .option('--env <file>', 'the env file (SWARM_ENV, else .env)')
+    .option('--keyring <file>', 'whom to trust, and with what (SWARM_KEYRING, else swarm.keys.json)')
+    .option('--stream <name>', 'the JetStream stream (SWARM_STREAM, else THREADS)');
+}
+
 /** Returns `options` as the settings they are. */
 export function settingsOf({ creds, ...options }: JoinOptions): SettingSources {
   return given({ ...options, credentials: creds });

@@ -25,6 +25,10 @@ const entries: Readonly<Record<string, Entry>> = {
   up: { summary: 'run a local NATS server with JetStream', load: () => import('./commands/up.ts') },
   pub: { summary: 'sign, log and publish a message', load: () => import('./commands/pub.ts') },
   sub: { summary: 'print messages once verified and logged', load: () => import('./commands/sub.ts') },
+  dead: {
+    summary: 'see the messages that were given up, and say them again',
+    load: () => import('./commands/dead.ts'),
+  },
   tail: { summary: 'print the last records of a log', load: () => import('./commands/tail.ts') },
   verify: {
     summary: 'check that nothing in a log was changed, dropped, moved or added',

@@ -84,21 +84,29 @@ function bareRecord(header: Header, text: string, signature: string, path: strin
   };
 }
 
-/**
- * Returns the BUS.PUBLISH record that a message's Swarm headers spell (section 5), or `undefined` if they have
- * not the shape of one. Whether its signature holds is not checked.
- */
-export function parseSigned(headers: {
+/** A record as headers carry it. */
+export interface Carried {
   /** `Swarm-Record`: H. */
   readonly text: string;
   /** `Swarm-Sig`. */
   readonly signature: string;
   /** `Swarm-Path`, if the message has one. */
   readonly path?: string | undefined;
-}): SignedRecord | undefined {
-  const { text, signature, path } = headers;
+}
+
+/**
+ * Returns the BUS.PUBLISH record that a message's Swarm headers spell (section 5), or `undefined` if they have
+ * not the shape of one. Whether its signature holds is not checked.
+ */
+export function parseSigned(headers: Carried): SignedRecord | undefined {
+  const record = parseCarried(headers);
+  return record !== undefined && isMessage(record.header) ? record : undefined;
+}
+
+/** Returns the record of whatever kind that headers spell, or `undefined`. Whether its signature holds is not checked. */
+export function parseCarried({ text, signature, path }: Carried): SignedRecord | undefined {
   const header = parseHeader(text);
-  if (header === undefined || !isMessage(header) || !signatureShape.test(signature)) return undefined;
+  if (header?.version !== recordVersion || !signatureShape.test(signature)) return undefined;
   if (path !== undefined && (path.length > limits.pathLength || !pathShape.test(path))) return undefined;
   return bareRecord(header, text, signature, path);
 }

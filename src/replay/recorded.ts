@@ -41,6 +41,8 @@ export interface RecordedHandling {
   readonly steps: Place[];
   /** The record that says that the handler threw. */
   thrown: Place | undefined;
+  /** The record that says that the message was given up. */
+  dead: Place | undefined;
   /** Whether it broke off: the message came again to another process, or what follows is not asked about. */
   isCut: boolean;
 }
@@ -139,6 +141,9 @@ class Index {
         if (publish) publish.unsent = header.reason;
         return;
       }
+      case 'BUS.DEAD':
+        if (handling !== undefined) handling.dead = place;
+        return;
       case 'AGENT.STEP':
         if (handling === undefined) return;
         if (header.step === handlerStep) handling.thrown = place;
@@ -163,6 +168,7 @@ class Index {
       publishes: [],
       steps: [],
       thrown: undefined,
+      dead: undefined,
       isCut: false,
     };
     const message = `${stream}/${seq}`;
@@ -200,7 +206,14 @@ class Index {
 
 /** Returns the index of the last handling of which the log has more than its delivery; -1 if none. */
 export function lastWithTrace(handlings: readonly RecordedHandling[]): number {
-  return handlings.findLastIndex(
-    ({ publishes, steps, thrown }) => publishes.length + steps.length > 0 || thrown !== undefined,
-  );
+  return handlings.findLastIndex((handling) => hasTrace(handling) || handling.dead !== undefined);
+}
+
+/** Reports whether a message was given up before a handler was called: one that gives a message up throws. */
+export function diedUnhandled(handling: RecordedHandling): boolean {
+  return handling.dead !== undefined && !hasTrace(handling);
+}
+
+function hasTrace({ publishes, steps, thrown }: RecordedHandling): boolean {
+  return publishes.length + steps.length > 0 || thrown !== undefined;
 }

@@ -23,6 +23,7 @@ import { Findings } from './findings.ts';
 import { Pace } from './pace.ts';
 import { type ImpureCall, ImpureCalls, noticed, watchPurity } from './purity.ts';
 import {
+  diedUnhandled,
   lastWithTrace,
   type RecordedHandling,
   type RecordedLog,
@@ -165,6 +166,7 @@ export class Rerun {
     const lastTraced = lastWithTrace(handlings);
     const work = async (): Promise<void> => {
       for (const [at, handling] of queue) {
+        if (diedUnhandled(handling)) continue;
         await this.#handle(handling, {
           handlers,
           pace,
