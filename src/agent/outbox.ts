@@ -59,7 +59,27 @@ export class Outbox {
 
   /** Logs `draft` and sends it. Throws what `LogWriter.append` and `Publisher.publish` throw. */
   send(draft: MessageDraft): Promise<Published> {
-    const sent = this.#send(draft);
+    return this.#keep(this.#parts.log.append(draft).then((record) => this.#send(draft, record)));
+  }
+
+  /**
+   * Sends what an earlier session logged and the stream has not: the same record while it is fresh at `nowNs`, by the
+   * broker's clock, else a new one. The record must be of our key, with its payload. Throws what `send` throws.
+   */
+  sendAgain(record: SignedRecord & { readonly payload: Buffer }, nowNs: bigint): Promise<Published> {
+    const { tsNs, subject, cause, refs, trace, meta } = record.header;
+    const { payload } = record;
+    const draft = { subject: subject as Subject, kind: 'BUS.PUBLISH', payload, cause, refs, trace, meta };
+    const isFresh = nowNs - tsNs < this.#parts.freshForNs && tsNs - nowNs < this.#parts.freshForNs;
+    return this.#keep(
+      isFresh
+        ? this.#send(draft, record)
+        : this.#sayAnew(draft, record).then((anew) => this.#send(draft, anew)),
+    );
+  }
+
+  /** Waits for `sent` when the outbox is closed. */
+  #keep(sent: Promise<Published>): Promise<Published> {
     const settled = (): void => void this.#sending.delete(sent);
     this.#sending.add(sent);
     sent.then(settled, settled);
@@ -79,10 +99,8 @@ export class Outbox {
     await Promise.race([Promise.allSettled(this.#sending), limit]);
   }
 
-  async #send(draft: MessageDraft): Promise<Published> {
-    const { log } = this.#parts;
-    const first = await log.append(draft);
-    for (let record = first; ; ) {
+  async #send(draft: MessageDraft, logged: SignedRecord): Promise<Published> {
+    for (let record = logged; ; ) {
       const outcome = await this.#attempt(record, draft);
       if (!(outcome instanceof PublishError)) return outcome;
       if (outcome.code !== 'BUS_UNCONFIRMED') {
@@ -92,12 +110,18 @@ export class Outbox {
         throw outcome;
       }
       await this.#requireClock(record, draft.payload, outcome);
-      record = await log.append({
-        ...draft,
-        cause: record.leaf,
-        meta: { ...draft.meta, [firstSaidAs]: first.leaf },
-      });
+      record = await this.#sayAnew(draft, record);
     }
+  }
+
+  /** Logs what `record` says once more. */
+  #sayAnew(draft: MessageDraft, { leaf, header }: SignedRecord): Promise<SignedRecord> {
+    const first = header.meta?.[firstSaidAs] ?? leaf;
+    return this.#parts.log.append({
+      ...draft,
+      cause: leaf,
+      meta: { ...draft.meta, [firstSaidAs]: first },
+    });
   }
 
   /**
@@ -179,12 +203,14 @@ export class Outbox {
   }
 
   async #logUnsent({ header, leaf }: SignedRecord, payload: Uint8Array, reason: string): Promise<void> {
+    const first = header.meta?.[firstSaidAs];
     await this.#parts.log.append({
       subject: header.subject,
       kind: 'BUS.UNSENT',
       payload,
       cause: leaf,
       reason,
+      ...(first !== undefined && { meta: { [firstSaidAs]: first } }),
     });
   }
 }
