@@ -11,8 +11,12 @@ import { firstSaidAs } from '../handler/received.ts';
 import type { PublicKey } from '../identity/key.ts';
 import type { Header } from '../record/header.ts';
 
-/** What an entry says of its message; the first three are the log's. */
-const kinds = ['said', 'unsent', 'heard', 'stored', 'stale', 'altered'] as const;
+/**
+ * What an entry says of its message. Of the log: `said`, or `under-way` where its writer may still be at it; `unsent`,
+ * `heard`. Of the stream: `stored`; `stale`, so that no receiver takes it; `altered`, not what its record says; `barred`,
+ * as its record says, but the keyring is against it.
+ */
+const kinds = ['said', 'under-way', 'unsent', 'heard', 'stored', 'stale', 'altered', 'barred'] as const;
 
 export type EntryKind = (typeof kinds)[number];
 
@@ -24,7 +28,10 @@ export interface Entry {
   readonly signer: number;
   /** Where it is: a place in the log, or of the stream's a number of a message. */
   readonly at: number;
-  /** Of `said`, its time in ns; of `heard`, the message's number in the stream; of `stored`, 1 if its record is due. */
+  /**
+   * Of `said` and `under-way`, the time in ns; of `heard`, the message's number in the stream; of `stored` and `stale`, 1
+   * where the log should have the record; of `altered` and `barred`, which of `rejectReasons`.
+   */
   readonly about: bigint;
 }
 
@@ -87,8 +94,12 @@ export function firstLeafOf({ leaf, header }: { readonly leaf: Sha256Hex; readon
 
 /** Returns what is the same for all records of one message, and for no two messages: nobody finds another for a hash. */
 export function messageKey(
-  { signer, subject, payloadHash }: { readonly signer: PublicKey; readonly subject: string; readonly payloadHash: Sha256Hex },
+  {
+    signer,
+    subject,
+    payloadHash,
+  }: { readonly signer: PublicKey; readonly subject: string; readonly payloadHash: Sha256Hex },
   first: string,
 ): Buffer {
-  return sha256(`${signer} ${first} ${subject} ${payloadHash}`);
+  return sha256(Buffer.from(`${signer} ${first} ${subject} ${payloadHash}`));
 }

@@ -50,7 +50,7 @@ type MessageDraft = Draft & { readonly subject: Subject; readonly payload: Uint8
 
 export class Outbox {
   readonly #parts: OutboxParts;
-  readonly #sending = new Set<Promise<Published>>();
+  readonly #sending = new Set<Promise<unknown>>();
   readonly #closing = new AbortController();
 
   constructor(parts: OutboxParts) {
@@ -59,31 +59,34 @@ export class Outbox {
 
   /** Logs `draft` and sends it. Throws what `LogWriter.append` and `Publisher.publish` throw. */
   send(draft: MessageDraft): Promise<Published> {
-    return this.#keep(this.#parts.log.append(draft).then((record) => this.#send(draft, record)));
+    const sent = this.#parts.log.append(draft).then((record) => this.#send(draft, record));
+    this.waitFor(sent);
+    return sent;
   }
 
   /**
-   * Sends what an earlier session logged and the stream has not: the same record while it is fresh at `nowNs`, by the
-   * broker's clock, else a new one. The record must be of our key, with its payload. Throws what `send` throws.
+   * Sends what an earlier session logged and the stream has not: the same record, under the same id, or a new one that
+   * says it anew. The record must be of our key, with its payload. Throws what `send` throws; where the outbox is closed
+   * first, the message is still owed, and no BUS.UNSENT says otherwise.
    */
-  sendAgain(record: SignedRecord & { readonly payload: Buffer }, nowNs: bigint): Promise<Published> {
-    const { tsNs, subject, cause, refs, trace, meta } = record.header;
+  sendAgain(
+    record: SignedRecord & { readonly payload: Buffer },
+    { anew }: { readonly anew: boolean },
+  ): Promise<Published> {
+    const { subject, cause, refs, trace, meta } = record.header;
     const { payload } = record;
     const draft = { subject: subject as Subject, kind: 'BUS.PUBLISH', payload, cause, refs, trace, meta };
-    const isFresh = nowNs - tsNs < this.#parts.freshForNs && tsNs - nowNs < this.#parts.freshForNs;
-    return this.#keep(
-      isFresh
-        ? this.#send(draft, record)
-        : this.#sayAnew(draft, record).then((anew) => this.#send(draft, anew)),
-    );
+    const logged = anew ? this.#sayAnew(draft, record) : Promise.resolve(record);
+    const sent = logged.then((last) => this.#send(draft, last, { isOwed: true }));
+    this.waitFor(sent);
+    return sent;
   }
 
-  /** Waits for `sent` when the outbox is closed. */
-  #keep(sent: Promise<Published>): Promise<Published> {
-    const settled = (): void => void this.#sending.delete(sent);
-    this.#sending.add(sent);
-    sent.then(settled, settled);
-    return sent;
+  /** Lets `close` wait for `work` too. */
+  waitFor(work: Promise<unknown>): void {
+    const settled = (): void => void this.#sending.delete(work);
+    this.#sending.add(work);
+    work.then(settled, settled);
   }
 
   /** Waits at most `limitMs` for what is being logged and sent, and rejects the rest with `BUS_CLOSED`. */
@@ -99,13 +102,13 @@ export class Outbox {
     await Promise.race([Promise.allSettled(this.#sending), limit]);
   }
 
-  async #send(draft: MessageDraft, logged: SignedRecord): Promise<Published> {
+  async #send(draft: MessageDraft, logged: SignedRecord, { isOwed = false } = {}): Promise<Published> {
     for (let record = logged; ; ) {
       const outcome = await this.#attempt(record, draft);
       if (!(outcome instanceof PublishError)) return outcome;
       if (outcome.code !== 'BUS_UNCONFIRMED') {
         // Closed in between: it may be that the stream has it, and for now there is nobody to ask.
-        const isOpen = outcome.code === 'BUS_CLOSED' && outcome.mayBeStored;
+        const isOpen = outcome.code === 'BUS_CLOSED' && (isOwed || outcome.mayBeStored);
         if (!isOpen) await this.#logUnsent(record, draft.payload, outcome.reason);
         throw outcome;
       }
