@@ -82,7 +82,7 @@ export async function reconcile(bus: Bus, options: ReconcileOptions): Promise<Re
   using ledger = new Ledger();
   const signers = new Signers();
   const before = await readStreamState(bus, stream);
-  const { duplicateWindowNs } = before;
+  const duplicateWindowNs = BigInt(Math.round(before.duplicateWindowMs * 1e6));
   const progress = progressOf(options, before);
   const account = await addLog(log, ledger, signers, {
     stream,

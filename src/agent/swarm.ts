@@ -32,7 +32,7 @@ import { LiveContext } from './context.ts';
 import { envelopeBytesAtMost, envelopeBytesNever } from './envelope.ts';
 import { type Handler, Handling, type HandlingOptions } from './handling.ts';
 import { Outbox, type Published } from './outbox.ts';
-import { missingRecords, type ReconcileOptions, type Reconciliation, reconcile } from './reconcile.ts';
+import { missingRecords, type Reconciliation, reconcile } from './reconcile.ts';
 import { type Resent, resend } from './resend.ts';
 import { checkpointKeyOf, keyringOfOne, loadKey, loadKnownKeys } from './self.ts';
 import { readSettings, type SettingSources } from './settings.ts';

@@ -26,7 +26,9 @@ export interface StreamState {
   /** When the broker stored the first that it still has, in ns since the Unix epoch; `undefined` where it has none. */
   readonly firstTimeNs: bigint | undefined;
   readonly subjects: readonly string[];
-  readonly duplicateWindowNs: bigint;
+  readonly duplicateWindowMs: number;
+  /** `undefined` where no age is too old. */
+  readonly maxAgeMs: number | undefined;
 }
 
 /** Returns the stream's state; throws `BUS_STREAM` where there is none, or it cannot be read, `BUS_PERMISSION`. */
@@ -40,7 +42,8 @@ export async function readStreamState(bus: Bus, name: string): Promise<StreamSta
       lastSeq: state.last_seq,
       firstTimeNs: state.messages === 0 ? undefined : parseTime(state.first_ts),
       subjects: config.subjects ?? [],
-      duplicateWindowNs: BigInt(config.duplicate_window),
+      duplicateWindowMs: config.duplicate_window / 1e6,
+      maxAgeMs: config.max_age > 0 ? config.max_age / 1e6 : undefined,
     };
   } catch (cause) {
     const code = isPermissionRefused(cause) ? 'BUS_PERMISSION' : 'BUS_STREAM';
