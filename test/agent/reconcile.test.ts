@@ -292,6 +292,7 @@ describe('a broker that lost acknowledged messages', () => {
     await talk(place, 'planner', 1);
     const worker = await place.join('worker');
     const subscription = worker.subscribe('thread.>', { durable: 'd' });
+    await subscription.ready();
     const copy = await copyStore(server, place.folder);
     const planner = await place.join('planner');
     for (let n = 0; n < 10; n += 1) await planner.publish('thread.t.planner', n);
