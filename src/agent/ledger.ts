@@ -93,7 +93,7 @@ export function firstLeafOf({ leaf, header }: { readonly leaf: Sha256Hex; readon
 }
 
 /** Returns what is the same for all records of one message, and for no two messages: nobody finds another for a hash. */
-export function messageKey(
+function messageKey(
   {
     signer,
     subject,

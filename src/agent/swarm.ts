@@ -66,7 +66,7 @@ export interface SwarmOptions extends SettingSources {
   readonly seal?: boolean;
   /**
    * Send again what earlier sessions of this agent on this log left unconfirmed, at most the last 1024 messages of each:
-   * looked for before this resolves, told on `messagesResent`. @default true
+   * looked for once this has resolved, told on `messagesResent`. @default true
    */
   readonly resend?: boolean;
 }
@@ -175,7 +175,7 @@ export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
       freshForNs,
       clock,
     });
-    if (options.resend ?? true) await joined.resendUnsaid();
+    if (options.resend ?? true) joined.resendUnsaid();
     return joined;
   } catch (error) {
     await bus.close();
@@ -361,27 +361,30 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
     return { ...found, resent: await this.#resend(missingRecords(found), onResent) };
   }
 
-  /** @internal Sends again what earlier sessions left unconfirmed. Never throws: what cannot be found out is a warning. */
-  async resendUnsaid(): Promise<void> {
-    const { bus, key, swarm, stream, freshForNs, log, agent } = this.#parts;
+  /** @internal Sends again what earlier sessions left unconfirmed, while other work goes on; leaving waits for it. */
+  resendUnsaid(): void {
+    const { bus, agent } = this.#parts;
     if (agent === undefined) return;
-    let claimed: ReturnType<typeof claim>;
-    try {
-      claimed = claim(log.path, `resend ${key.publicKey}`);
-      if (claimed === undefined) return; // another process of ours is at it
-      const place = { log: log.path, key: key.publicKey, swarm, stream, freshForNs };
-      const unsaid = await findUnsaid(bus, place);
-      if (unsaid.length === 0) return claimed.close();
-      const { close } = claimed;
-      const sent = this.#resend(unsaid).then(({ resent, failures }) =>
-        messagesResent.publish({ log: log.path, resent, failures }),
-      );
-      this.#outbox.waitFor(sent.catch((error: unknown) => bus.warn(messageOf(error))).finally(close));
-    } catch (error) {
-      claimed?.close();
+    const done = this.#resendUnsaid().catch((error: unknown) => {
       bus.warn(
         `it cannot be found out whether the stream has what this agent said before (${messageOf(error)}); \`swarm reconcile\` tells`,
       );
+    });
+    this.#outbox.waitFor(done);
+  }
+
+  async #resendUnsaid(): Promise<void> {
+    const { bus, key, swarm, stream, freshForNs, log } = this.#parts;
+    const claimed = claim(log.path, `resend ${key.publicKey}`);
+    if (claimed === undefined) return; // another process of ours is at it
+    try {
+      const place = { log: log.path, key: key.publicKey, swarm, stream, freshForNs };
+      const unsaid = await findUnsaid(bus, place);
+      if (unsaid.length === 0) return;
+      const { resent, failures } = await this.#resend(unsaid);
+      messagesResent.publish({ log: log.path, resent, failures });
+    } finally {
+      claimed.close();
     }
   }
 

@@ -5,16 +5,17 @@
  * alone. A session whose writer lives is left to it, and one process of an agent looks at a time (log/alive.ts). Older
  * losses are for `reconcile`, which reads everything.
  */
+
+import type { Sha256Hex } from '../base/encoding.ts';
 import type { Bus } from '../bus/connection.ts';
 import { readMessages, readStreamState } from '../bus/stored.ts';
 import { firstSaidAs } from '../handler/received.ts';
 import type { PublicKey } from '../identity/key.ts';
 import { aliveOf } from '../log/alive.ts';
 import { readLog } from '../log/reader.ts';
+import { leafOfLine } from '../record/entry.ts';
 import { verifyRecord } from '../record/line.ts';
 import type { SignedRecord } from '../record/signed.ts';
-import { parseEnvelope } from './envelope.ts';
-import { firstLeafOf, messageKey } from './ledger.ts';
 
 export interface UnsaidOptions {
   /** The path of the log. */
@@ -32,7 +33,7 @@ const linesAtFirst = 2 * lastOfSession;
 const linesAtMost = 8 * linesAtFirst;
 /** More subjects than this are asked for together, by their pattern. */
 const subjectsAtMost = 32;
-const lookWithinMs = 5_000;
+const withinMs = 5_000;
 
 /**
  * Returns the records of messages that the stream should have and does not, in the order of the log. Throws `LOG_OPEN`,
@@ -40,33 +41,32 @@ const lookWithinMs = 5_000;
  */
 export async function findUnsaid(bus: Bus, options: UnsaidOptions): Promise<readonly SignedRecord[]> {
   const { stream, freshForNs } = options;
-  const wanted = await lastSaid(options);
-  if (wanted.size === 0) return [];
+  const owed = await lastSaid(options);
+  if (owed.size === 0) return [];
   const { firstSeq, firstTimeNs } = await readStreamState(bus, stream);
-  for (const [key, { header }] of wanted) {
-    const mayBeGone = firstTimeNs === undefined || header.tsNs - freshForNs <= firstTimeNs;
-    if (firstSeq > 1 && mayBeGone) wanted.delete(key); // purged or expired, for all that can be known
+  for (const [message, { last }] of owed) {
+    const mayBeGone = firstTimeNs === undefined || last.tsNs - freshForNs <= firstTimeNs;
+    if (firstSeq > 1 && mayBeGone) owed.delete(message); // purged or expired, for all that can be known
   }
-  const times = [...wanted.values()].map(({ header }) => header.tsNs).sort((a, b) => (a < b ? -1 : 1));
-  const [oldest] = times;
+  const said = new Map<string, { readonly message: string; readonly tsNs: bigint }>();
+  for (const [message, { records }] of owed) {
+    for (const { leaf, tsNs } of records) said.set(leaf, { message, tsNs });
+  }
+  const [oldest] = [...said.values()].map(({ tsNs }) => tsNs).sort((a, b) => (a < b ? -1 : 1));
   if (oldest === undefined) return [];
-  const patterns = patternsOf([...wanted.values()].map(({ header }) => header.subject));
-  const sinceNs = oldest - freshForNs;
-  const search = { stream, ...patterns, sinceNs, headersOnly: true, withinMs: lookWithinMs };
-  for await (const { subject, headers, timestampNs } of readMessages(bus, search)) {
-    const envelope = parseEnvelope(headers);
-    if (envelope.state !== 'well-formed') continue;
-    const { record } = envelope;
-    const age = timestampNs - record.header.tsNs;
-    if (record.header.subject !== subject || age > freshForNs || age < -freshForNs) continue;
-    wanted.delete(keyOf(record));
-    if (wanted.size === 0) break;
+  const patterns = patternsOf([...owed.values()].map(({ last }) => last.subject));
+  const search = { stream, ...patterns, sinceNs: oldest - freshForNs, headersOnly: true, withinMs };
+  for await (const { headers, timestampNs } of readMessages(bus, search)) {
+    const known = said.get(headers.messageId ?? '');
+    const age = timestampNs - (known?.tsNs ?? 0n);
+    if (known === undefined || age > freshForNs || age < -freshForNs) continue;
+    owed.delete(known.message);
+    if (owed.size === 0) break;
   }
-  return [...wanted.values()];
-}
-
-function keyOf(record: SignedRecord): string {
-  return messageKey(record.header, firstLeafOf(record)).toString('latin1');
+  return [...owed.values()].flatMap(({ last: { bytes } }) => {
+    const verified = verifyRecord(bytes);
+    return verified.ok ? [verified.record] : [];
+  });
 }
 
 /** Returns subjects, or few patterns of them, that do not overlap; none where that is all. */
@@ -77,8 +77,14 @@ function patternsOf(subjects: readonly string[]): { readonly subjects?: readonly
   return patterns.length <= subjectsAtMost ? { subjects: patterns } : {};
 }
 
-/** Returns the last record of each message that sessions of our key said last, and nobody says any more, by its key. */
-async function lastSaid({ log, key, swarm }: UnsaidOptions): Promise<Map<string, SignedRecord>> {
+/** A message that may be owed: the records that say it, and the last of them. */
+interface Owed {
+  readonly records: readonly OwnLine[];
+  readonly last: OwnLine;
+}
+
+/** Returns what sessions of our key said last, that nobody says any more, by the first leaf, in the order of the log. */
+async function lastSaid({ log, key, swarm }: UnsaidOptions): Promise<Map<string, Owed>> {
   const lines = await ownLines(log, key);
   const alive = aliveOf(log, new Set(lines.map(({ session }) => session)));
   const left = new Map<string, number>();
@@ -87,33 +93,41 @@ async function lastSaid({ log, key, swarm }: UnsaidOptions): Promise<Map<string,
     left.set(session, more);
     return more >= 0;
   };
-  const said = lines.filter(({ isPublish }) => isPublish);
-  const looked = new Set(said.toReversed().filter(isLast));
-  const wanted = new Map<string, SignedRecord>();
+  const looked = new Set(
+    lines
+      .filter(({ isPublish }) => isPublish)
+      .toReversed()
+      .filter(isLast),
+  );
+  const owed = new Map<string, Owed>();
   for (const line of lines) {
-    if (line.isPublish && !looked.has(line)) continue;
-    const verified = verifyRecord(line.bytes);
-    if (!verified.ok || verified.record.header.signer !== key) continue;
-    const { record } = verified;
-    const { header } = record;
-    if (!line.isPublish) {
-      wanted.delete(messageKey(header, header.meta?.[firstSaidAs] ?? header.cause ?? '').toString('latin1'));
-      continue;
-    }
-    wanted.delete(keyOf(record)); // what was said anew stands where it was said last
-    if (!alive.has(header.session) && header.swarm === swarm) wanted.set(keyOf(record), record);
+    const before = owed.get(line.first)?.records ?? [];
+    owed.delete(line.first); // what was said anew stands where it was said last
+    const isOver = !line.isPublish || alive.has(line.session) || line.swarm !== swarm;
+    if (!isOver && looked.has(line)) owed.set(line.first, { records: [...before, line], last: line });
   }
-  return wanted;
+  return owed;
 }
 
 /** A line of our key that says that something was said, or that it was not sent. */
 interface OwnLine {
   readonly bytes: Buffer;
+  readonly leaf: Sha256Hex;
+  /** The leaf under which its message was said first. */
+  readonly first: string;
+  readonly tsNs: bigint;
+  readonly subject: string;
+  readonly swarm: string | undefined;
   readonly session: string;
   readonly isPublish: boolean;
 }
 
-const own = /"kind":"([A-Z.]+)".*?"session":"([0-9a-f]{32})","seq":(\d+),.*?"sig_pk_b64":"([^"]+)"/;
+/** What of a header is asked for here; whole records are read of what is owed, and they are few. */
+const members = new RegExp(
+  '^\\{"ts_ns":(\\d+),"thread_id":"[^"]+","subject":"([^"]+)","kind":"([A-Z.]+)".*?(?:,"swarm":"([^"]+)")?' +
+    `,"session":"(\\w{32})","seq":(\\d+),"prev":"\\w{64}"(?:,"cause":"(\\w{64})")?.*?` +
+    `(?:"${firstSaidAs}":"([^"]+)".*?)?,"sig_pk_b64":"([^"]+)","sig_b64"`,
+);
 /** More than a header can fill. */
 const headerWithin = 8_192;
 
@@ -125,17 +139,23 @@ async function ownLines(path: string, key: PublicKey): Promise<readonly OwnLine[
     /** Of each session, how many messages are still looked for; none where its beginning was seen. */
     const missing = new Map<string, number>();
     let read = 0;
+    let said = 0;
     for await (const { bytes } of readLog(path, { last })) {
       read += 1;
       if (!bytes.includes(signed)) continue;
-      const [, kind, session = '', seq, signer] = own.exec(bytes.toString('latin1', 0, headerWithin)) ?? [];
-      if (signer !== key) continue; // another heard us
+      const found = members.exec(bytes.toString('latin1', 0, headerWithin));
+      if (found?.[9] !== key) continue; // another heard us
+      const [, ts = '', subject = '', kind, swarm, session = '', seq, cause, saidFirstAs] = found;
       const isPublish = kind === 'BUS.PUBLISH';
-      if (isPublish || kind === 'BUS.UNSENT') lines.push({ bytes, session, isPublish });
+      if (isPublish || kind === 'BUS.UNSENT') {
+        const leaf = leafOfLine(bytes);
+        const first = saidFirstAs ?? (isPublish ? leaf : (cause ?? ''));
+        lines.push({ bytes, leaf, first, tsNs: BigInt(ts), subject, swarm, session, isPublish });
+      }
+      if (isPublish) said += 1;
       const more = missing.get(session) ?? lastOfSession;
       missing.set(session, seq === '0' ? 0 : Math.max(0, more - (isPublish ? 1 : 0)));
     }
-    const said = lines.filter(({ isPublish }) => isPublish).length;
     const isEnough = said >= lastOfSession && [...missing.values()].every((more) => more === 0);
     if (isEnough || read < last || last === linesAtMost) return lines;
   }

@@ -46,6 +46,6 @@ export const busStatus: EventChannel<{
 /** A message was refused: it is on the log as BUS.REJECT and reached no handler. */
 export const messageRefused: EventChannel<{ subject: string; reason: string; detail: string; seq: number }> =
   eventChannel('can-swarm:message:refused');
-/** Messages that earlier sessions of this agent left unconfirmed were sent again when it joined: how many, and why others not. */
+/** What earlier sessions of this agent left unconfirmed was sent again after it joined: how many, and why others were not. */
 export const messagesResent: EventChannel<{ log: string; resent: number; failures: readonly string[] }> =
   eventChannel('can-swarm:messages:resent');
