@@ -37,6 +37,16 @@ export interface ReconcileCounts {
   readonly elsewhere: number;
 }
 
+export const noCounts: ReconcileCounts = {
+  agreed: 0,
+  unsent: 0,
+  gone: 0,
+  underWay: 0,
+  stale: 0,
+  repeated: 0,
+  elsewhere: 0,
+};
+
 /** What is known of the stream as a whole. */
 export interface StreamTerms {
   readonly firstSeq: number;

@@ -17,7 +17,13 @@ import type { PublicKey } from '../identity/key.ts';
 import type { Keyring } from '../identity/keyring.ts';
 import type { Position } from '../log/reader.ts';
 import type { SignedRecord } from '../record/signed.ts';
-import { type DifferenceCode, judge, type MessageDifference, type ReconcileCounts } from './difference.ts';
+import {
+  type DifferenceCode,
+  judge,
+  type MessageDifference,
+  noCounts,
+  type ReconcileCounts,
+} from './difference.ts';
 import { Ledger } from './ledger.ts';
 import { addLog, recordsAt } from './log-account.ts';
 import { Signers } from './signers.ts';
@@ -152,15 +158,7 @@ function takenBy(patterns: readonly string[]): (subject: string) => boolean {
 /** What was found so far: all counted, what is missing kept by its place, of the rest as much as is listed. */
 class Found {
   readonly counts: Map<DifferenceCode, number> = new Map();
-  readonly counted: { -readonly [Name in keyof ReconcileCounts]: number } = {
-    agreed: 0,
-    unsent: 0,
-    gone: 0,
-    underWay: 0,
-    stale: 0,
-    repeated: 0,
-    elsewhere: 0,
-  };
+  readonly counted: { -readonly [Name in keyof ReconcileCounts]: number } = { ...noCounts };
   readonly #keyring: Keyring;
   readonly #signers: Signers;
   readonly #listedAtMost: number;

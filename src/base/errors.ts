@@ -34,7 +34,7 @@ export const errorCodes = {
   NOT_SEALED: 'No checkpoint covers the record yet.',
   PROOF_FAILED: 'A record cannot be proved: log, tiles and checkpoint contradict each other.',
   STATE_INVALID: 'The state of an incremental verification cannot be read.',
-  LOG_UNSOUND: 'A log that does not prove itself was to be replayed.',
+  LOG_UNSOUND: 'A log that does not prove itself was to be replayed, or held against a stream.',
   REPLAY_DIVERGED: 'An agent that was to go on from its history does not do again what it did.',
   LOG_CLOSED: 'The log was closed before the record could be written.',
   TILE_INVALID: "A tile of a log's tree is not as long as its place says.",

@@ -1,5 +1,5 @@
 /**
- * Only a log that proves itself is replayed: what is not certain to have happened must not happen again.
+ * Only a log that proves itself is replayed, or believed: what is not certain to have happened must not happen again.
  */
 import { SwarmError } from '../base/errors.ts';
 import type { Keyring } from '../identity/keyring.ts';
@@ -17,6 +17,6 @@ export async function requireSound(
     first === undefined ? '' : `: ${first.at.file}:${first.at.line}: ${first.code}: ${first.detail}`;
   throw new SwarmError(
     'LOG_UNSOUND',
-    `the log ${path} is ${report.verdict}${where}; it is not replayed. \`swarm verify ${path}\` says all that is wrong`,
+    `the log ${path} is ${report.verdict}${where}; nothing is made of it. \`swarm verify ${path}\` says all that is wrong`,
   );
 }
