@@ -4,14 +4,24 @@
  * `joinSwarm` is the door; the rest are its building blocks, for who needs one alone.
  */
 
+export type { DifferenceCode, ReconcileCounts } from './agent/difference.ts';
+export { differenceCodes } from './agent/difference.ts';
 export type { Handler, HandlingOptions } from './agent/handling.ts';
 export { Handling } from './agent/handling.ts';
 export type { Unauthenticated } from './agent/message.ts';
 export { Message } from './agent/message.ts';
 export type { Published } from './agent/outbox.ts';
+export type { Difference, Reconciliation } from './agent/reconcile.ts';
+export type { Resent } from './agent/resend.ts';
 export type { SettingSources } from './agent/settings.ts';
 export { Subscription } from './agent/subscription.ts';
-export type { PublishOptions, RunOptions, SubscribeOptions, SwarmOptions } from './agent/swarm.ts';
+export type {
+  PublishOptions,
+  ReconcileRun,
+  RunOptions,
+  SubscribeOptions,
+  SwarmOptions,
+} from './agent/swarm.ts';
 export { joinSwarm, Swarm } from './agent/swarm.ts';
 export type { Clock } from './base/clock.ts';
 export type { Sha256Hex } from './base/encoding.ts';
@@ -24,6 +34,7 @@ export {
   logFlushed,
   logSealed,
   messageRefused,
+  messagesResent,
   refusalsCounted,
   sealFailed,
 } from './base/events.ts';

@@ -6,7 +6,7 @@
  */
 import { isSubject } from '../base/subject.ts';
 import type { Bus } from '../bus/connection.ts';
-import { readAll } from '../bus/read.ts';
+import { readMessages } from '../bus/stored.ts';
 import { deadStream, isStreamMissing } from '../bus/stream.ts';
 import type { Agent, Keyring } from '../identity/keyring.ts';
 import type { SignedRecord } from '../record/signed.ts';
@@ -47,7 +47,7 @@ export async function readDeadLetters(bus: Bus, { stream, keyring }: Where): Pro
   const byLeaf = new Map<string, Requeued[]>();
   const others: NoDeadLetter[] = [];
   try {
-    for await (const stored of readAll(bus, { stream: deadStream.name })) {
+    for await (const stored of readMessages(bus, { stream: deadStream.name })) {
       const letter = openDeadLetter(stored, keyring);
       if ('problem' in letter) {
         others.push(letter);
@@ -79,7 +79,7 @@ async function findRequeued(
   if (first === undefined) return;
   const subjects = [...new Set(letters.map(({ letter }) => letter.record.header.subject))];
   const filter = subjects.length <= filtersAtMost ? { subjects } : {};
-  for await (const { subject, headers, seq } of readAll(bus, {
+  for await (const { subject, headers, seq } of readMessages(bus, {
     stream,
     sinceNs: first.letter.timestampNs,
     ...filter,

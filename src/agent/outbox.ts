@@ -50,7 +50,7 @@ type MessageDraft = Draft & { readonly subject: Subject; readonly payload: Uint8
 
 export class Outbox {
   readonly #parts: OutboxParts;
-  readonly #sending = new Set<Promise<Published>>();
+  readonly #sending = new Set<Promise<unknown>>();
   readonly #closing = new AbortController();
 
   constructor(parts: OutboxParts) {
@@ -59,11 +59,34 @@ export class Outbox {
 
   /** Logs `draft` and sends it. Throws what `LogWriter.append` and `Publisher.publish` throw. */
   send(draft: MessageDraft): Promise<Published> {
-    const sent = this.#send(draft);
-    const settled = (): void => void this.#sending.delete(sent);
-    this.#sending.add(sent);
-    sent.then(settled, settled);
+    const sent = this.#parts.log.append(draft).then((record) => this.#send(draft, record));
+    this.waitFor(sent);
     return sent;
+  }
+
+  /**
+   * Sends what an earlier session logged and the stream has not: the same record, under the same id, or a new one that
+   * says it anew. The record must be of our key, with its payload. Throws what `send` throws; where the outbox is closed
+   * first, the message is still owed, and no BUS.UNSENT says otherwise.
+   */
+  sendAgain(
+    record: SignedRecord & { readonly payload: Buffer },
+    { anew }: { readonly anew: boolean },
+  ): Promise<Published> {
+    const { subject, cause, refs, trace, meta } = record.header;
+    const { payload } = record;
+    const draft = { subject: subject as Subject, kind: 'BUS.PUBLISH', payload, cause, refs, trace, meta };
+    const logged = anew ? this.#sayAnew(draft, record) : Promise.resolve(record);
+    const sent = logged.then((last) => this.#send(draft, last, { isOwed: true }));
+    this.waitFor(sent);
+    return sent;
+  }
+
+  /** Lets `close` wait for `work` too. */
+  waitFor(work: Promise<unknown>): void {
+    const settled = (): void => void this.#sending.delete(work);
+    this.#sending.add(work);
+    work.then(settled, settled);
   }
 
   /** Waits at most `limitMs` for what is being logged and sent, and rejects the rest with `BUS_CLOSED`. */
@@ -79,25 +102,29 @@ export class Outbox {
     await Promise.race([Promise.allSettled(this.#sending), limit]);
   }
 
-  async #send(draft: MessageDraft): Promise<Published> {
-    const { log } = this.#parts;
-    const first = await log.append(draft);
-    for (let record = first; ; ) {
+  async #send(draft: MessageDraft, logged: SignedRecord, { isOwed = false } = {}): Promise<Published> {
+    for (let record = logged; ; ) {
       const outcome = await this.#attempt(record, draft);
       if (!(outcome instanceof PublishError)) return outcome;
       if (outcome.code !== 'BUS_UNCONFIRMED') {
         // Closed in between: it may be that the stream has it, and for now there is nobody to ask.
-        const isOpen = outcome.code === 'BUS_CLOSED' && outcome.mayBeStored;
+        const isOpen = outcome.code === 'BUS_CLOSED' && (isOwed || outcome.mayBeStored);
         if (!isOpen) await this.#logUnsent(record, draft.payload, outcome.reason);
         throw outcome;
       }
       await this.#requireClock(record, draft.payload, outcome);
-      record = await log.append({
-        ...draft,
-        cause: record.leaf,
-        meta: { ...draft.meta, [firstSaidAs]: first.leaf },
-      });
+      record = await this.#sayAnew(draft, record);
     }
+  }
+
+  /** Logs what `record` says once more. */
+  #sayAnew(draft: MessageDraft, { leaf, header }: SignedRecord): Promise<SignedRecord> {
+    const first = header.meta?.[firstSaidAs] ?? leaf;
+    return this.#parts.log.append({
+      ...draft,
+      cause: leaf,
+      meta: { ...draft.meta, [firstSaidAs]: first },
+    });
   }
 
   /**
@@ -179,12 +206,14 @@ export class Outbox {
   }
 
   async #logUnsent({ header, leaf }: SignedRecord, payload: Uint8Array, reason: string): Promise<void> {
+    const first = header.meta?.[firstSaidAs];
     await this.#parts.log.append({
       subject: header.subject,
       kind: 'BUS.UNSENT',
       payload,
       cause: leaf,
       reason,
+      ...(first !== undefined && { meta: { [firstSaidAs]: first } }),
     });
   }
 }

@@ -6,7 +6,8 @@
  * connection, log.
  */
 import { type Clock, systemClock } from '../base/clock.ts';
-import { SwarmError } from '../base/errors.ts';
+import { messageOf, SwarmError } from '../base/errors.ts';
+import { messagesResent } from '../base/events.ts';
 import { parsePattern, parseSubject } from '../base/subject.ts';
 import { requireClock } from '../bus/clock.ts';
 import { type Bus, connectBus } from '../bus/connection.ts';
@@ -19,10 +20,12 @@ import { encodePayload } from '../handler/payload.ts';
 import { firstSaidAs, type Received } from '../handler/received.ts';
 import type { PublicKey, SigningKey } from '../identity/key.ts';
 import type { Agent, Keyring } from '../identity/keyring.ts';
+import { claim } from '../log/alive.ts';
 import type { Seal } from '../log/seal-file.ts';
 import { type LogWriter, openLog } from '../log/writer.ts';
 import type { Draft } from '../record/draft.ts';
 import { receivedHashKey } from '../record/received.ts';
+import type { SignedRecord } from '../record/signed.ts';
 import { Anchoring } from './anchoring.ts';
 import { Attempts } from './attempts.ts';
 import { causedByNobody, currentDelivery, currentWork } from './causality.ts';
@@ -32,9 +35,12 @@ import { DeadLetters } from './dead-letters.ts';
 import { envelopeBytesAtMost, envelopeBytesNever } from './envelope.ts';
 import { type Handler, Handling, type HandlingOptions } from './handling.ts';
 import { Outbox, type Published } from './outbox.ts';
+import { missingRecords, type Reconciliation, reconcile } from './reconcile.ts';
+import { type Resent, resend } from './resend.ts';
 import { checkpointKeyOf, keyringOfOne, loadKey, loadKnownKeys } from './self.ts';
 import { readSettings, type SettingSources } from './settings.ts';
 import { Subscription } from './subscription.ts';
+import { findUnsaid } from './unsaid.ts';
 
 /** How long leaving waits for the last checkpoint to be kept elsewhere. */
 const anchoredWithinMs = 2_000;
@@ -61,6 +67,22 @@ export interface SwarmOptions extends SettingSources {
    * @default where the keyring has our checkpoint key
    */
   readonly seal?: boolean;
+  /**
+   * Send again what earlier sessions of this agent on this log left unconfirmed, at most the last 1024 messages of each:
+   * looked for once this has resolved, told on `messagesResent`. @default true
+   */
+  readonly resend?: boolean;
+}
+
+export interface ReconcileRun {
+  /** Send again what of our own is missing. @default false */
+  readonly resend?: boolean;
+  /** See `ReconcileOptions`. */
+  readonly onProgress?: (progress: { readonly bytes: number; readonly totalBytes: number }) => void;
+  /** @default 0 */
+  readonly logBytes?: number;
+  /** Called with how many messages were sent again. */
+  readonly onResent?: (resent: number) => void;
 }
 
 export interface PublishOptions extends SayOptions {
@@ -143,7 +165,7 @@ export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
     });
     const publisher = openPublisher(bus, { stream: settings.stream, clock, offset: facts.clock });
     const freshForNs = facts.duplicateWindowNs / 2n;
-    return new Swarm({
+    const joined = new Swarm({
       key,
       keyring,
       agent,
@@ -156,6 +178,8 @@ export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
       stream: settings.stream,
       freshForNs,
     });
+    if (options.resend ?? true) joined.resendUnsaid();
+    return joined;
   } catch (error) {
     await bus.close();
     throw error;
@@ -330,6 +354,69 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
       return record;
     };
     return new LiveContext(message, { append, publish }, calls);
+  }
+
+  /**
+   * Holds our log against the stream, record by record. The log is believed: verify it before. With `resend`, what is
+   * missing of our own is sent again; others' is for them. Throws what `reconcile` throws, and `BUS_CLOSED` once the swarm
+   * was left.
+   */
+  async reconcile(options: ReconcileRun = {}): Promise<Reconciliation & { readonly resent?: Resent }> {
+    if (this.#left) throw new SwarmError('BUS_CLOSED', 'the swarm was left; join it again');
+    const { bus, keyring, swarm, stream, clock, log } = this.#parts;
+    const { resend: isResending = false, onResent, ...rest } = options;
+    const found = await reconcile(bus, { ...rest, log: log.path, stream, keyring, swarm, clock });
+    if (!isResending) return found;
+    return { ...found, resent: await this.#resend(missingRecords(found), onResent) };
+  }
+
+  /** @internal Sends again what earlier sessions left unconfirmed, while other work goes on; leaving waits for it. */
+  resendUnsaid(): void {
+    const { bus, agent } = this.#parts;
+    if (agent === undefined) return;
+    const done = this.#resendUnsaid().catch((error: unknown) => {
+      bus.warn(
+        `it cannot be found out whether the stream has what this agent said before (${messageOf(error)}); \`swarm reconcile\` tells`,
+      );
+    });
+    this.#outbox.waitFor(done);
+  }
+
+  async #resendUnsaid(): Promise<void> {
+    const { bus, key, swarm, stream, freshForNs, log } = this.#parts;
+    const claimed = claim(log.path, `resend ${key.publicKey}`);
+    if (claimed === undefined) return; // another process of ours is at it
+    try {
+      const place = { log: log.path, key: key.publicKey, swarm, stream, freshForNs };
+      const unsaid = await findUnsaid(bus, place);
+      if (unsaid.length === 0) return;
+      const { resent, failures } = await this.#resend(unsaid);
+      messagesResent.publish({ log: log.path, resent, failures });
+    } finally {
+      claimed.close();
+    }
+  }
+
+  async #resend(
+    records: AsyncIterable<SignedRecord> | Iterable<SignedRecord>,
+    onProgress?: (resent: number) => void,
+  ): Promise<Resent> {
+    const { bus, key, stream, swarm, publisher, clock, freshForNs } = this.#parts;
+    const { offsetNs } = await publisher.measureClock();
+    return await resend(records, {
+      bus,
+      stream,
+      outbox: this.#outbox,
+      freshForNs,
+      now: () => clock() + offsetNs,
+      isOurs: ({ header }) => header.signer === key.publicKey,
+      check: ({ header }) => {
+        this.#requirePermission(header.subject);
+        if (header.swarm === swarm) return;
+        throw new SwarmError('USAGE', `it was said in swarm ${header.swarm ?? '(none)'}`);
+      },
+      onProgress,
+    });
   }
 
   /**

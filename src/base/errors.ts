@@ -27,7 +27,7 @@ export const errorCodes = {
   KEYRING_CONFLICT: 'The keyring already has that name or key.',
 
   LOG_OPEN: 'A log cannot be opened or read.',
-  LOG_REFUSED: 'A log does not verify, so it is not replayed.',
+  LOG_REFUSED: 'A log does not verify, so that nothing is made of it: no replay, no reconciliation.',
   REPLAY_UNSENDABLE:
     'A recorded message cannot be sent again: its payload is withheld, or it is of version 1.',
   REPLAY_DIFFERS: 'What is replayed into holds something else than this replay.',

@@ -53,3 +53,6 @@ export const refusalsCounted: EventChannel<{
   firstSeq: number;
   lastSeq: number;
 }> = eventChannel('can-swarm:message:refusals-counted');
+/** What earlier sessions of this agent left unconfirmed was sent again after it joined: how many, and why others were not. */
+export const messagesResent: EventChannel<{ log: string; resent: number; failures: readonly string[] }> =
+  eventChannel('can-swarm:messages:resent');

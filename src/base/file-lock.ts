@@ -32,6 +32,15 @@ export async function lockFile(
   return true;
 }
 
+/** Takes the lock on one byte of the file, which need not be there, until the file is closed; reports whether it could. */
+export function tryLockByte(
+  fd: number,
+  at: number,
+  { shared = false }: { readonly shared?: boolean } = {},
+): boolean {
+  return locks.tryLock(fd, at, 1, { shared });
+}
+
 export function unlockFile(fd: number): void {
   locks.unlock(fd);
 }

@@ -5,6 +5,7 @@ declare module 'fs-native-extensions' {
   }
   const locks: {
     tryLock(fd: number, options?: LockOptions): boolean;
+    tryLock(fd: number, offset: number, length: number, options?: LockOptions): boolean;
     waitForLock(fd: number, options?: LockOptions): Promise<void>;
     unlock(fd: number): void;
   };

@@ -6,7 +6,7 @@
 import { jetstream } from '@nats-io/jetstream';
 import { sha256Hex } from '../base/encoding.ts';
 import type { Bus } from './connection.ts';
-import { readStream } from './read-stream.ts';
+import { readMessages } from './stored.ts';
 import { checkpointsStream, ensureStream } from './stream.ts';
 
 const answerWithinMs = 5_000;
@@ -29,7 +29,8 @@ export async function ensureCheckpoints(bus: Bus): Promise<void> {
  */
 export async function* readCheckpoints(bus: Bus): AsyncGenerator<{ subject: string; text: string }> {
   const missing = 'no agent has kept a checkpoint there yet';
-  for await (const { subject, data } of readStream(bus, checkpointsStream.name, missing)) {
+  const { name: stream } = checkpointsStream;
+  for await (const { subject, data } of readMessages(bus, { stream, missing })) {
     yield { subject, text: Buffer.from(data).toString('utf8') };
   }
 }

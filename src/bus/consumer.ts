@@ -18,6 +18,7 @@ import type { Bus } from './connection.ts';
 import { Deliveries } from './deliveries.ts';
 import type { BusMessage } from './message.ts';
 import { isPermissionRefused } from './requirements.ts';
+import { readStreamState } from './stored.ts';
 import { brokerCode, isStreamMissing } from './stream.ts';
 import { spokenDuration } from './time.ts';
 
@@ -56,7 +57,11 @@ export async function openConsumer(bus: Bus, options: ConsumerOptions): Promise<
     );
   }
   const config = consumerConfig(options);
-  const info = (await readConsumer(bus, stream, config.name)) ?? (await createConsumer(bus, stream, config));
+  const read = async (): Promise<ConsumerInfo | undefined> => {
+    const found = await readConsumer(bus, stream, config.name);
+    return found && (await withinStream(bus, stream, found));
+  };
+  const info = (await read()) ?? (await createConsumer(bus, stream, config));
   const differences = consumerDifferences(config, info.config);
   if (differences.length > 0) {
     throw new SwarmError(
@@ -73,7 +78,7 @@ export async function openConsumer(bus: Bus, options: ConsumerOptions): Promise<
     ackWaitMs: (info.config.ack_wait ?? 30e9) / 1e6,
     ackFloor: ackFloorOf(info),
     onArrival: options.onArrival,
-    read: () => readConsumer(bus, stream, config.name),
+    read,
     recreate: (ackFloor) => recreateConsumer(bus, stream, config, ackFloor),
   });
 }
@@ -185,6 +190,55 @@ async function recreateConsumer(
       ? { deliver_policy: DeliverPolicy.All }
       : { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: ackFloor + 1 };
   return createConsumer(bus, stream, { ...config, ...start });
+}
+
+/**
+ * Returns `info` as it is, or as it is once the consumer was created anew at the stream's end: where it has delivered
+ * messages past that, the broker has lost them, and it would hand out nothing until as many have come again. Where that
+ * is not permitted, warns.
+ */
+async function withinStream(bus: Bus, stream: string, info: ConsumerInfo): Promise<ConsumerInfo> {
+  const { name, config } = info;
+  const delivered = info.delivered.stream_seq;
+  if (delivered === 0) return info;
+  const { lastSeq } = await readStreamState(bus, stream); // read after `info`, and streams only grow
+  if (delivered <= lastSeq) return info;
+  const words = `consumer ${name} has delivered message ${delivered} of stream ${stream}, which ends at ${lastSeq}: the broker has lost messages`;
+  const start = { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: lastSeq + 1 };
+  const { opt_start_time: _, ...rest } = config;
+  try {
+    await bus.manager.consumers.delete(stream, name).catch((thrown: unknown) => {
+      if (brokerCode(thrown) !== consumerNotFound) throw thrown; // another listener was faster
+    });
+    const created = await createConsumer(bus, stream, { ...rest, ...start, name });
+    bus.warn(`${words}; it is created anew at the end. \`swarm reconcile\` names what is missing`);
+    return created;
+  } catch (thrown) {
+    if (!isPermissionRefused(thrown) && !(thrown instanceof SwarmError && thrown.code === 'BUS_PERMISSION')) {
+      throw consumerFailure(`cannot create consumer ${name} of stream ${stream} anew`, thrown);
+    }
+    bus.warn(
+      `${words}, and it hands out nothing until as many have come again; whoever may change it mends that with \`swarm reconcile --resend\``,
+    );
+    return info;
+  }
+}
+
+/**
+ * Creates every consumer of the stream anew that has delivered messages past its end, at its end; returns their names.
+ * Throws `BUS_CONSUMER` or `BUS_PERMISSION`.
+ */
+export async function mendConsumers(bus: Bus, stream: string): Promise<readonly string[]> {
+  const mended: string[] = [];
+  try {
+    for await (const info of bus.manager.consumers.list(stream)) {
+      if ((await withinStream(bus, stream, info)) !== info) mended.push(info.name);
+    }
+  } catch (thrown) {
+    if (thrown instanceof SwarmError) throw thrown;
+    throw consumerFailure(`cannot list the consumers of stream ${stream}`, thrown);
+  }
+  return mended;
 }
 
 function consumerFailure(what: string, cause: unknown): SwarmError {

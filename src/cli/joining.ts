@@ -1,26 +1,27 @@
 /**
  * A command's time in the swarm: joined, told of what happens on the way, and left in order.
  */
-import type { Swarm } from '../agent/swarm.ts';
+import type { Swarm, SwarmOptions } from '../agent/swarm.ts';
 import { joinSwarm } from '../agent/swarm.ts';
-import { busStatus, messageRefused, refusalsCounted, sealFailed } from '../base/events.ts';
+import { busStatus, messageRefused, messagesResent, refusalsCounted, sealFailed } from '../base/events.ts';
 import type { Invocation } from './invocation.ts';
 import { type JoinOptions, settingsOf } from './options.ts';
 import type { Output } from './output.ts';
 
 /**
- * Joins with `options`, and returns what `use` returns once the swarm was left. `use` is given a signal that Ctrl-C
+ * Joins with `options`, and `more` of them, and returns what `use` returns once the swarm was left. `use` is given a signal that Ctrl-C
  * aborts. Throws what `joinSwarm` and `use` throw.
  */
 export async function joined<Result>(
   options: JoinOptions,
   { out, interruption }: Invocation,
   use: (swarm: Swarm, interrupted: AbortSignal) => Promise<Result>,
+  more: SwarmOptions = {},
 ): Promise<Result> {
   const interrupted = interruption.take();
   const stopTelling = tellOfEvents(out);
   try {
-    await using swarm = await joinSwarm(settingsOf(options));
+    await using swarm = await joinSwarm({ ...settingsOf(options), ...more });
     interrupted.throwIfAborted();
     return await use(swarm, interrupted);
   } finally {
@@ -31,7 +32,10 @@ export async function joined<Result>(
 /** A flood of refused messages is told of only so often. */
 const floodToldEveryMs = 10_000;
 
-/** Tells on stderr of changes of the connection, refused messages and seals that failed, until the returned function is called. */
+/**
+ * Tells on stderr of changes of the connection, refused messages, seals that failed and what was sent again, until the
+ * returned function is called.
+ */
 export function tellOfEvents(out: Output): () => void {
   let counted = 0;
   let timer: NodeJS.Timeout | undefined;
@@ -55,6 +59,11 @@ export function tellOfEvents(out: Output): () => void {
       timer ??= setTimeout(tellOfFlood, floodToldEveryMs);
     }),
     sealFailed.subscribe(({ error }) => out.warn(error.message)),
+    messagesResent.subscribe(({ resent, failures }) => {
+      if (resent > 0)
+        out.note(`Sent again ${resent} of our messages that earlier sessions left unconfirmed.`);
+      for (const failure of failures) out.warn(`not sent again: ${failure}`);
+    }),
   ];
   return () => {
     for (const stop of stops) stop();

@@ -50,6 +50,10 @@ const entries: Readonly<Record<string, Entry>> = {
     summary: 'check the proof of one record with the keyring alone',
     load: () => import('./commands/check-proof.ts'),
   },
+  reconcile: {
+    summary: "hold a log against the broker's stream, and say again what that lost",
+    load: () => import('./commands/reconcile.ts'),
+  },
   rerun: {
     summary: 'run agents again from a log, and name what they do otherwise',
     load: () => import('./commands/rerun.ts'),
@@ -69,6 +73,7 @@ Examples:
   $ swarm verify                                            prove it
   $ swarm replay                                            see what led to what
   $ swarm prove logs/swarm.jsonl:1                          prove one record to others
+  $ swarm reconcile                                         does the broker have what the log has?
   $ swarm rerun agents/worker.js                            do its agents do the same again?
 
 Exit codes: 0 true, 1 findings, 2 wrong usage, 3 could not look.

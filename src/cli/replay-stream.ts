@@ -11,8 +11,8 @@ import type { Subject } from '../base/subject.ts';
 import type { Bus } from '../bus/connection.ts';
 import { readStored } from '../bus/find.ts';
 import { openPublisher, type Publisher } from '../bus/publisher.ts';
-import { readStream } from '../bus/read-stream.ts';
 import { PublishError } from '../bus/refusal.ts';
+import { readMessages } from '../bus/stored.ts';
 import { ensureStream } from '../bus/stream.ts';
 import type { SignedRecord } from '../record/signed.ts';
 import { differs, type Sink } from '../replay/republish.ts';
@@ -81,7 +81,7 @@ export class ReplayStream implements Sink, AsyncDisposable {
   }
 
   async *messages(): AsyncGenerator<{ record: SignedRecord | undefined; payload: Uint8Array }> {
-    for await (const { headers, data } of readStream(this.#bus, this.#stream)) {
+    for await (const { headers, data } of readMessages(this.#bus, { stream: this.#stream })) {
       const envelope = parseEnvelope(headers);
       yield { record: envelope.state === 'well-formed' ? envelope.record : undefined, payload: data };
     }

@@ -18,6 +18,7 @@ import type { SigningKey } from '../identity/key.ts';
 import { checkDraft, checkSwarm, type Draft } from '../record/draft.ts';
 import { flushRecords } from '../record/flush.ts';
 import type { SignedRecord } from '../record/signed.ts';
+import { Alive } from './alive.ts';
 import type { OwnLines } from './file-tree.ts';
 import { treeFolderOf } from './files.ts';
 import { LogLock } from './lock.ts';
@@ -67,9 +68,11 @@ export async function openLog(path: string, options: LogOptions): Promise<LogWri
   }
   const sealing = options.seal && (await Sealing.start(path, options.seal));
   let lock: LogLock | undefined;
+  let alive: Alive | undefined;
   let segment: ActiveSegment | undefined;
   try {
     lock = LogLock.open(path);
+    alive = Alive.open(path);
     segment = ActiveSegment.open(path);
     const prev = await lock.hold(() => {
       if (segment?.isCurrent() !== true) {
@@ -80,11 +83,12 @@ export async function openLog(path: string, options: LogOptions): Promise<LogWri
       return segment.lastLeaf();
     });
     return new LogWriter(
-      { segment, lock, author: { key, clock, swarm }, durability, rotateBytes, sealing },
+      { segment, lock, alive, author: { key, clock, swarm }, durability, rotateBytes, sealing },
       beginSession(prev),
     );
   } catch (cause) {
     segment?.close();
+    alive?.close();
     lock?.close();
     await sealing?.close();
     if (cause instanceof SwarmError) throw cause;
@@ -101,6 +105,7 @@ interface Waiting {
 interface LogParts {
   segment: ActiveSegment;
   readonly lock: LogLock;
+  readonly alive: Alive;
   readonly author: Author;
   readonly durability: 'fsync' | 'os';
   readonly rotateBytes: number;
@@ -166,6 +171,7 @@ export class LogWriter implements AsyncDisposable {
       await this.#drained;
       await this.#parts.sealing?.close();
       this.#parts.segment.close();
+      this.#parts.alive.close();
       this.#parts.lock.close();
     })();
     return this.#closed;
@@ -268,10 +274,12 @@ export class LogWriter implements AsyncDisposable {
       const recoveries = composeFlush(broken.map(recoveryOf), this.#chain, parts.author);
       flush = composeFlush(drafts, recoveries.chain, parts.author);
       const bytes = Buffer.concat([isTorn ? LF : Buffer.alloc(0), recoveries.bytes, flush.bytes]);
+      parts.alive.hold(flush.chain.session);
       writeWhole(fd, bytes);
       return { ...flush, inode, end: size + bytes.length, lines: undefined };
     }
     if (this.#isFull(flush.bytes.length)) return undefined;
+    parts.alive.hold(flush.chain.session);
     writeWhole(fd, flush.bytes);
     const end = size + flush.bytes.length;
     return {

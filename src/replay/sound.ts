@@ -1,5 +1,5 @@
 /**
- * Only a log that proves itself is replayed: what is not certain to have happened must not happen again.
+ * Only a log that proves itself is replayed, or believed: what is not certain to have happened must not happen again.
  */
 import { SwarmError } from '../base/errors.ts';
 import { VerifiedFiles } from '../verify/verified-files.ts';
@@ -20,6 +20,6 @@ export async function soundLog(path: string, options: SoundOptions): Promise<Ver
     first === undefined ? path : `${first.at.file}${first.at.line === 0 ? '' : `:${first.at.line}`}`;
   throw new SwarmError(
     'LOG_REFUSED',
-    `${path} is ${verdict} and is not replayed: ${where}: ${first?.code}: ${first?.detail}; \`swarm verify ${path}\` names all that is wrong`,
+    `${path} is ${verdict}, and nothing is made of it: ${where}: ${first?.code}: ${first?.detail}; \`swarm verify ${path}\` names all that is wrong`,
   );
 }

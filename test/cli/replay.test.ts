@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { connectBus } from '../../src/bus/connection.ts';
-import { readStream } from '../../src/bus/read-stream.ts';
+import { readMessages } from '../../src/bus/stored.ts';
 import { SigningKey } from '../../src/identity/key.ts';
 import { openLog } from '../../src/log/writer.ts';
 import { agentsIn } from '../support/agents.ts';
@@ -119,7 +119,7 @@ test('a log that does not verify is refused, and options that would do nothing a
     `
     $ swarm replay forged.jsonl
     ! Keys: swarm.keys.json (SHA-256 <hash>)
-    ! swarm: forged.jsonl is INVALID and is not replayed: forged.jsonl:1: payload-mismatch: <...>; \`swarm verify forged.jsonl\` names all that is wrong
+    ! swarm: forged.jsonl is INVALID, and nothing is made of it: forged.jsonl:1: payload-mismatch: <...>; \`swarm verify forged.jsonl\` names all that is wrong
     [1]
     $ swarm replay --speed max
     ! swarm: --speed is for --to; without it nothing is sent
@@ -160,7 +160,8 @@ test('a command that is killed in the middle goes on where the stream ends, and 
   await using bus = await connectBus({ url: server.url });
   const stored = async (): Promise<string[]> => {
     const ids: string[] = [];
-    for await (const { headers } of readStream(bus, 'REPLAY')) ids.push(headers.messageId ?? '');
+    for await (const { headers } of readMessages(bus, { stream: 'REPLAY' }))
+      ids.push(headers.messageId ?? '');
     return ids;
   };
   const killed = start(folder, ['replay', '--to', server.url, '--speed', '2x']);

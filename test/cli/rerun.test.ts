@@ -116,7 +116,7 @@ test('what cannot be run is refused by name, with the way out', async () => {
     ! swarm: --url is for --branch; without it nothing goes live
     [2]
     $ sed 's/snow/mud!/' logs/swarm.jsonl > bad.jsonl; swarm rerun worker.mjs bad.jsonl
-    ! swarm: bad.jsonl is INVALID and is not replayed: bad.jsonl:<n>: payload-mismatch: <...>
+    ! swarm: bad.jsonl is INVALID, and nothing is made of it: bad.jsonl:<n>: payload-mismatch: <...>
     [1]`,
   );
 });

@@ -4,6 +4,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { differenceCodes, noCounts } from '../../src/agent/difference.ts';
 import { zeroHash } from '../../src/base/encoding.ts';
 import { errorCodes } from '../../src/base/errors.ts';
 import { reportAsJson } from '../../src/cli/report.ts';
@@ -29,6 +30,14 @@ test('docs/agents.md has every divergence, with what it means', () => {
   const [rows] = tablesOf('docs/agents.md', 'code');
   const listed = (rows ?? []).map(([code = '', meaning = '']) => [codeIn(code).join(), meaning]);
   expect(Object.fromEntries(listed)).toEqual(divergenceCodes);
+});
+
+describe('docs/reconcile.md', () => {
+  test('has every difference, each once, and every count', () => {
+    expect(namesIn(tablesOf('docs/reconcile.md', 'difference'))).toEqual(Object.keys(differenceCodes));
+    const { agreed: _, ...counts } = noCounts;
+    for (const name of Object.keys(counts)) expect(readPage('docs/reconcile.md')).toContain(`\`${name}\``);
+  });
 });
 
 describe('docs/format.md', () => {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { type Bus, connectBus } from '../../src/bus/connection.ts';
 import { readStored } from '../../src/bus/find.ts';
-import { readStream } from '../../src/bus/read-stream.ts';
+import { readMessages } from '../../src/bus/stored.ts';
 import { ensureStream, threadsStream } from '../../src/bus/stream.ts';
 import { openReplayStream } from '../../src/cli/replay-stream.ts';
 import { SigningKey } from '../../src/identity/key.ts';
@@ -57,7 +57,7 @@ async function stored(
   name = stream,
 ): Promise<{ subject: string; headers: Record<string, string>; data: string }[]> {
   const all = [];
-  for await (const { subject, headers, data } of readStream(bus, name)) {
+  for await (const { subject, headers, data } of readMessages(bus, { stream: name })) {
     const pairs = headers.names().map((header) => [header, headers.values(header).join()]);
     all.push({ subject, headers: Object.fromEntries(pairs), data: Buffer.from(data).toString('latin1') });
   }

@@ -125,7 +125,7 @@ describe('a log', () => {
       code: 'LOG_REFUSED',
       message: expect.stringMatching(
         new RegExp(
-          `^${path} is ${verdict} and is not replayed: ${path}:${line}: [a-z-]+: .*\`swarm verify ${path}\``,
+          `^${path} is ${verdict}, and nothing is made of it: ${path}:${line}: [a-z-]+: .*\`swarm verify ${path}\``,
         ),
       ),
     });

@@ -6,7 +6,7 @@ import { sha256 } from '../../src/base/encoding.ts';
 import { Unresolved } from '../../src/verify/unresolved.ts';
 
 const hash = (n: number): Buffer => sha256(Buffer.from(String(n)));
-const spills = (): string[] => readdirSync(tmpdir()).filter((name) => name.startsWith('can-swarm-verify-'));
+const spills = (): string[] => readdirSync(tmpdir()).filter((name) => name.startsWith('can-swarm-spilled-'));
 
 test('what was asked for and never given is counted, in whatever order they come', () => {
   const act = fc.record({ isQuestion: fc.boolean(), n: fc.nat(60) });

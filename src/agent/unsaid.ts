@@ -1,0 +1,162 @@
+/**
+ * What an agent's earlier sessions may not have got into the stream: looked for when it joins again.
+ *
+ * The log's end is read, as far back as the last messages of the sessions there go, and the stream is asked for these
+ * alone. A session whose writer lives is left to it, and one process of an agent looks at a time (log/alive.ts). Older
+ * losses are for `reconcile`, which reads everything.
+ */
+
+import type { Sha256Hex } from '../base/encoding.ts';
+import type { Bus } from '../bus/connection.ts';
+import { readMessages, readStreamState } from '../bus/stored.ts';
+import { firstSaidAs } from '../handler/received.ts';
+import type { PublicKey } from '../identity/key.ts';
+import { aliveOf } from '../log/alive.ts';
+import { readLog } from '../log/reader.ts';
+import { leafOfLine } from '../record/entry.ts';
+import { verifyRecord } from '../record/line.ts';
+import type { SignedRecord } from '../record/signed.ts';
+
+export interface UnsaidOptions {
+  /** The path of the log. */
+  readonly log: string;
+  readonly key: PublicKey;
+  readonly swarm: string | undefined;
+  readonly stream: string;
+  readonly freshForNs: bigint;
+}
+
+/** Of each session, so many last messages are looked for. */
+const lastOfSession = 1_024;
+/** How many lines are read at first, and at most where those do not show as many messages. */
+const linesAtFirst = 2 * lastOfSession;
+const linesAtMost = 8 * linesAtFirst;
+/** More subjects than this are asked for together, by their pattern. */
+const subjectsAtMost = 32;
+const withinMs = 5_000;
+
+/**
+ * Returns the records of messages that the stream should have and does not, in the order of the log. Throws `LOG_OPEN`,
+ * `BUS_STREAM`, `BUS_PERMISSION`.
+ */
+export async function findUnsaid(bus: Bus, options: UnsaidOptions): Promise<readonly SignedRecord[]> {
+  const { stream, freshForNs } = options;
+  const owed = await lastSaid(options);
+  if (owed.size === 0) return [];
+  const { firstSeq, firstTimeNs } = await readStreamState(bus, stream);
+  for (const [message, { last }] of owed) {
+    const mayBeGone = firstTimeNs === undefined || last.tsNs - freshForNs <= firstTimeNs;
+    if (firstSeq > 1 && mayBeGone) owed.delete(message); // purged or expired, for all that can be known
+  }
+  const said = new Map<string, { readonly message: string; readonly tsNs: bigint }>();
+  for (const [message, { records }] of owed) {
+    for (const { leaf, tsNs } of records) said.set(leaf, { message, tsNs });
+  }
+  const [oldest] = [...said.values()].map(({ tsNs }) => tsNs).sort((a, b) => (a < b ? -1 : 1));
+  if (oldest === undefined) return [];
+  const patterns = patternsOf([...owed.values()].map(({ last }) => last.subject));
+  const search = { stream, ...patterns, sinceNs: oldest - freshForNs, headersOnly: true, withinMs };
+  for await (const { headers, timestampNs } of readMessages(bus, search)) {
+    const known = said.get(headers.messageId ?? '');
+    const age = timestampNs - (known?.tsNs ?? 0n);
+    if (known === undefined || age > freshForNs || age < -freshForNs) continue;
+    owed.delete(known.message);
+    if (owed.size === 0) break;
+  }
+  return [...owed.values()].flatMap(({ last: { bytes } }) => {
+    const verified = verifyRecord(bytes);
+    return verified.ok ? [verified.record] : [];
+  });
+}
+
+/** Returns subjects, or few patterns of them, that do not overlap; none where that is all. */
+function patternsOf(subjects: readonly string[]): { readonly subjects?: readonly string[] } {
+  const each = [...new Set(subjects)];
+  if (each.length <= subjectsAtMost) return { subjects: each };
+  const patterns = [...new Set(each.map((subject) => subject.replace(/^thread\.[^.]+\./, 'thread.*.')))];
+  return patterns.length <= subjectsAtMost ? { subjects: patterns } : {};
+}
+
+/** A message that may be owed: the records that say it, and the last of them. */
+interface Owed {
+  readonly records: readonly OwnLine[];
+  readonly last: OwnLine;
+}
+
+/** Returns what sessions of our key said last, that nobody says any more, by the first leaf, in the order of the log. */
+async function lastSaid({ log, key, swarm }: UnsaidOptions): Promise<Map<string, Owed>> {
+  const lines = await ownLines(log, key);
+  const alive = aliveOf(log, new Set(lines.map(({ session }) => session)));
+  const left = new Map<string, number>();
+  const isLast = ({ session }: OwnLine): boolean => {
+    const more = (left.get(session) ?? lastOfSession) - 1;
+    left.set(session, more);
+    return more >= 0;
+  };
+  const looked = new Set(
+    lines
+      .filter(({ isPublish }) => isPublish)
+      .toReversed()
+      .filter(isLast),
+  );
+  const owed = new Map<string, Owed>();
+  for (const line of lines) {
+    const before = owed.get(line.first)?.records ?? [];
+    owed.delete(line.first); // what was said anew stands where it was said last
+    const isOver = !line.isPublish || alive.has(line.session) || line.swarm !== swarm;
+    if (!isOver && looked.has(line)) owed.set(line.first, { records: [...before, line], last: line });
+  }
+  return owed;
+}
+
+/** A line of our key that says that something was said, or that it was not sent. */
+interface OwnLine {
+  readonly bytes: Buffer;
+  readonly leaf: Sha256Hex;
+  /** The leaf under which its message was said first. */
+  readonly first: string;
+  readonly tsNs: bigint;
+  readonly subject: string;
+  readonly swarm: string | undefined;
+  readonly session: string;
+  readonly isPublish: boolean;
+}
+
+/** What of a header is asked for here; whole records are read of what is owed, and they are few. */
+const members = new RegExp(
+  '^\\{"ts_ns":(\\d+),"thread_id":"[^"]+","subject":"([^"]+)","kind":"([A-Z.]+)".*?(?:,"swarm":"([^"]+)")?' +
+    `,"session":"(\\w{32})","seq":(\\d+),"prev":"\\w{64}"(?:,"cause":"(\\w{64})")?.*?` +
+    `(?:"${firstSaidAs}":"([^"]+)".*?)?,"sig_pk_b64":"([^"]+)","sig_b64"`,
+);
+/** More than a header can fill. */
+const headerWithin = 8_192;
+
+/** Returns such lines of the log's end, in its order. */
+async function ownLines(path: string, key: PublicKey): Promise<readonly OwnLine[]> {
+  const signed = Buffer.from(`"sig_pk_b64":"${key}"`);
+  for (let last = linesAtFirst; ; last = linesAtMost) {
+    const lines: OwnLine[] = [];
+    /** Of each session, how many messages are still looked for; none where its beginning was seen. */
+    const missing = new Map<string, number>();
+    let read = 0;
+    let said = 0;
+    for await (const { bytes } of readLog(path, { last })) {
+      read += 1;
+      if (!bytes.includes(signed)) continue;
+      const found = members.exec(bytes.toString('latin1', 0, headerWithin));
+      if (found?.[9] !== key) continue; // another heard us
+      const [, ts = '', subject = '', kind, swarm, session = '', seq, cause, saidFirstAs] = found;
+      const isPublish = kind === 'BUS.PUBLISH';
+      if (isPublish || kind === 'BUS.UNSENT') {
+        const leaf = leafOfLine(bytes);
+        const first = saidFirstAs ?? (isPublish ? leaf : (cause ?? ''));
+        lines.push({ bytes, leaf, first, tsNs: BigInt(ts), subject, swarm, session, isPublish });
+      }
+      if (isPublish) said += 1;
+      const more = missing.get(session) ?? lastOfSession;
+      missing.set(session, seq === '0' ? 0 : Math.max(0, more - (isPublish ? 1 : 0)));
+    }
+    const isEnough = said >= lastOfSession && [...missing.values()].every((more) => more === 0);
+    if (isEnough || read < last || last === linesAtMost) return lines;
+  }
+}
