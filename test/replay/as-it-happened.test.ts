@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { expect, test, vi } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { connectBus } from '../../src/bus/connection.ts';
 import type { Context } from '../../src/handler/context.ts';
 import { type AgentDefinition, defineAgent, type Handlers } from '../../src/handler/definition.ts';
@@ -162,8 +162,9 @@ test('a process that was killed in the middle of a handler breaks off there, and
     const first = startProgram(program, [place.folder, server.url]);
     expect(await once(first, 'exit')).toEqual([null, 'SIGKILL']);
     const second = startProgram(program, [place.folder, server.url]);
+    onTestFinished(() => void second.kill('SIGKILL')); // if it is not gone by then
     await vi.waitFor(() => expect(count(place, 'BUS.PUBLISH')).toBe(3 + 1 + 6), {
-      timeout: 30_000,
+      timeout: 50_000,
       interval: 100,
     });
     second.kill('SIGTERM');
