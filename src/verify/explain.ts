@@ -18,7 +18,7 @@ import { rootFromPath } from '../merkle/tree.ts';
 import { leafOfLine } from '../record/entry.ts';
 import { parsePath } from '../record/flush.ts';
 import { recordVersion } from '../record/header.ts';
-import { checkPayload, parseLine } from '../record/line.ts';
+import { checkPayload, parseLine, verifyRecord } from '../record/line.ts';
 import { receivedContradicts } from '../record/received.ts';
 import { checkSignature, type SignedRecord } from '../record/signed.ts';
 import { isVersion1, verifyVersion1 } from '../record/version1.ts';
@@ -200,8 +200,10 @@ class Surroundings {
   }
 
   #takeRecovery(bytes: Buffer, at: Place): void {
-    const { record } = parseLine(bytes);
-    if (record !== undefined && recoveredHash(record) === this.#hash) this.recovery ??= at;
+    const verdict = verifyRecord(bytes);
+    if (!verdict.ok || recoveredHash(verdict.record) !== this.#hash) return;
+    const faults = this.#trust?.faultsOfSigner(verdict.record.header.signer) ?? [];
+    if (faults.length === 0) this.recovery ??= at; // else it excuses nothing
   }
 }
 
