@@ -54,3 +54,16 @@ test('a torn line is excused by a recovery of somebody whom the keyring knows, a
   writeFileSync(path, readFileSync(path, 'utf8').replace('"thread_id":"-"', '"thread_id":"x"'));
   expect(await explained(key)).toMatchObject({ name: 'line', ok: false });
 });
+
+test('a line whose signature does not hold is not what the next one of its session follows', async () => {
+  const path = await logOf(3);
+  const lines = linesOf(path);
+  const forged = (lines[0] ?? '').replace('"seq":0', '"seq":7');
+  writeFileSync(path, `${lines.toSpliced(2, 0, forged).join('\n')}\n`);
+  const { findings } = await verifyLog(path);
+  expect(findings.map(({ code, at }) => [code, at.line])).toEqual([['bad-signature', 3]]);
+  const found = await findLine(path, { file: path, line: 4 });
+  if (found === undefined) throw new Error('not found');
+  const steps = await explainLine(path, found, undefined);
+  expect(steps.filter(({ ok }) => !ok)).toEqual([]);
+});
