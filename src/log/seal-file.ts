@@ -38,6 +38,11 @@ export async function sealFile(
   const tlog = new Tlog(treeFolderOf(file));
   if (tree.size === 0) await continueFrom(last, tree, tlog);
   else if (!tree.isStillThere()) throw sealRefused(file, 'lines that we read are not in it any more');
+  else if (tree.size > (sealed?.size ?? 0)) {
+    // Whoever sealed it: what we hold of the tree was under a checkpoint, and its tiles may have gone with that.
+    const now = sealed === undefined ? 'no checkpoint is' : `a checkpoint of ${sealed.size} is`;
+    throw sealRefused(file, `${tree.size} lines of it were sealed when we last looked, and ${now} beside it`);
+  }
   const tiles = new NewTiles(tlog, sealed?.size ?? 0);
   await tree.grow(own, {
     onLeaf(grown) {

@@ -18,7 +18,7 @@ import { rootFromPath } from '../merkle/tree.ts';
 import { leafOfLine } from '../record/entry.ts';
 import { parsePath } from '../record/flush.ts';
 import { recordVersion } from '../record/header.ts';
-import { checkPayload, parseLine } from '../record/line.ts';
+import { checkPayload, parseLine, verifyRecord } from '../record/line.ts';
 import { receivedContradicts } from '../record/received.ts';
 import { checkSignature, type SignedRecord } from '../record/signed.ts';
 import { isVersion1, verifyVersion1 } from '../record/version1.ts';
@@ -175,7 +175,10 @@ class Surroundings {
     if (place.leaf === header.cause) this.cause ??= { ...at, isLater: this.#isPast };
     if (this.#isPast) return;
     const record = bytes.includes(`"session":"${header.session}"`) ? parseLine(bytes).record : undefined;
-    const isInSession = record?.header.session === header.session;
+    const isInSession =
+      record?.header.session === header.session &&
+      record.header.version === recordVersion &&
+      checkSignature(record);
     if (!isSameFile) {
       this.before = place.leaf === header.prev ? at : undefined; // of a file before only its last line counts
       if (isInSession) this.inEarlierFile = at;
@@ -183,7 +186,9 @@ class Surroundings {
     }
     if (place.leaf === header.prev) this.before = at;
     if (place.index === 0) this.continues ??= parseLine(bytes).record?.header.prev;
-    if (isInSession && record !== undefined) this.inSession = { ...at, record };
+    if (!isInSession) return; // what does not hold takes no session further, nor does another key's record
+    if (this.inSession === undefined || this.inSession.record.header.signer === record.header.signer)
+      this.inSession = { ...at, record };
   }
 
   #advanceTrust(
@@ -200,8 +205,10 @@ class Surroundings {
   }
 
   #takeRecovery(bytes: Buffer, at: Place): void {
-    const { record } = parseLine(bytes);
-    if (record !== undefined && recoveredHash(record) === this.#hash) this.recovery ??= at;
+    const verdict = verifyRecord(bytes);
+    if (!verdict.ok || recoveredHash(verdict.record) !== this.#hash) return;
+    const faults = this.#trust?.faultsOfSigner(verdict.record.header.signer) ?? [];
+    if (faults.length === 0) this.recovery ??= at; // else it excuses nothing
   }
 }
 

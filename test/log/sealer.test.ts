@@ -18,7 +18,7 @@ import { logSealed, sealFailed } from '../../src/base/events.ts';
 import { SigningKey } from '../../src/identity/key.ts';
 import { writeAllBundles } from '../../src/log/bundles.ts';
 import { closedSegments, treeFolderOf } from '../../src/log/files.ts';
-import { sealLog } from '../../src/log/sealer.ts';
+import { Sealer, sealLog } from '../../src/log/sealer.ts';
 import { openLog } from '../../src/log/writer.ts';
 import { printTilePath, tilesBetween } from '../../src/merkle/tile.ts';
 import { linesOf, said, temporaryFolder } from '../support/log.ts';
@@ -209,6 +209,30 @@ test('a log that must not be sealed further is not opened by a writer that seals
   await expect(writeSealed(path, 1, key)).rejects.toMatchObject({ code: 'SEAL_REFUSED' });
   expect(linesOf(path)).toHaveLength(10);
 });
+
+test.each(['gone', 'an older one'])(
+  'a sealer does not seal on when what it saw of another’s seals is %s',
+  async (what) => {
+    const path = place();
+    const other = SigningKey.generate();
+    const keyring = keyringOf({ key, other });
+    await writeSealed(path, 300, other, { keyring });
+    cpSync(tree(path), `${path}.old-tree`, { recursive: true });
+    await writeSealed(path, 300, other, { keyring });
+    const sealer = new Sealer(path, sealOptions(path, key, { keyring }));
+    expect(await sealer.seal()).toEqual([]); // nothing is left for it to sign, or to remember
+    rmSync(tree(path), { recursive: true });
+    if (what !== 'gone') cpSync(`${path}.old-tree`, tree(path), { recursive: true });
+    appendFileSync(path, 'another\n');
+    await expect(sealer.seal()).rejects.toMatchObject({
+      code: 'SEAL_REFUSED',
+      message: expect.stringMatching(
+        /600 lines of it were sealed when we last looked, and (?:no checkpoint|a checkpoint of 300) is/,
+      ),
+    });
+    await sealer.close();
+  },
+);
 
 test('tiles that are gone or damaged are made anew from the lines', async () => {
   const path = place();

@@ -2,10 +2,13 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { keyringOfOne } from '../../src/agent/self.ts';
+import { SigningKey } from '../../src/identity/key.ts';
+import { openLog } from '../../src/log/writer.ts';
 import { explainLine } from '../../src/verify/explain.ts';
 import { findLine } from '../../src/verify/prove.ts';
 import { verifyLog } from '../../src/verify/verify.ts';
-import { linesOf, logOf, temporaryFolder } from '../support/log.ts';
+import { linesOf, logOf, said, temporaryFolder } from '../support/log.ts';
 import { vectorPath } from '../support/vectors.ts';
 
 test.each([
@@ -34,4 +37,33 @@ test.each([
   expect(await explained(path, line)).toEqual([
     `chain: It stands after a record of version 2, at ${first}:4, where none of version 1 may.`,
   ]);
+});
+
+test('a torn line is excused by a recovery of somebody whom the keyring knows, and by no other', async () => {
+  const key = SigningKey.generate();
+  const path = join(temporaryFolder(), 'swarm.jsonl');
+  writeFileSync(path, '{"ts_ns":17');
+  await using log = await openLog(path, { key });
+  await log.append(said('after the crash'));
+  const explained = async (keyring: SigningKey): Promise<unknown> => {
+    const found = await findLine(path, { file: path, line: 1 });
+    return found && (await explainLine(path, found, keyringOfOne(keyring)))[0];
+  };
+  expect(await explained(key)).toMatchObject({ name: 'line', ok: true });
+  expect(await explained(SigningKey.generate())).toMatchObject({ name: 'line', ok: false });
+  writeFileSync(path, readFileSync(path, 'utf8').replace('"thread_id":"-"', '"thread_id":"x"'));
+  expect(await explained(key)).toMatchObject({ name: 'line', ok: false });
+});
+
+test('a line whose signature does not hold is not what the next one of its session follows', async () => {
+  const path = await logOf(3);
+  const lines = linesOf(path);
+  const forged = (lines[0] ?? '').replace('"seq":0', '"seq":7');
+  writeFileSync(path, `${lines.toSpliced(2, 0, forged).join('\n')}\n`);
+  const { findings } = await verifyLog(path);
+  expect(findings.map(({ code, at }) => [code, at.line])).toEqual([['bad-signature', 3]]);
+  const found = await findLine(path, { file: path, line: 4 });
+  if (found === undefined) throw new Error('not found');
+  const steps = await explainLine(path, found, undefined);
+  expect(steps.filter(({ ok }) => !ok)).toEqual([]);
 });
