@@ -107,13 +107,18 @@ export class Findings {
   /** Holds what a handler threw against what it threw when it was recorded. */
   addThrown(expected: Thrown | undefined, actual: Thrown | undefined, place: Place | undefined): void {
     const changes = changesBetween(expected, actual);
-    if (changes.length === 0) return;
+    if (changes.length === 0 || isSameOfOurs(expected, actual)) return;
     const words = (thrown: Thrown | undefined): string =>
       thrown === undefined ? 'returned' : `threw ${thrown.name}: ${thrown.message}`;
     const now = actual === undefined ? 'returns' : `throws ${actual.name}: ${actual.message}`;
     const detail = `the handler ${words(expected)}, and now ${now}`;
     this.add('throws-otherwise', { field: 'error', expected, actual, changes, detail }, place);
   }
+}
+
+/** Reports whether both are the same error of ours: its code says which, and its words may name what was there then. */
+function isSameOfOurs(one: Thrown | undefined, other: Thrown | undefined): boolean {
+  return one?.name === 'SwarmError' && other?.name === 'SwarmError' && one.code === other.code;
 }
 
 function inWords(said: Said): string {
