@@ -27,8 +27,8 @@ export interface Context {
    * When the handler is run again the record answers and `act` is not called. `args` and result are JSON; the handler gets
    * the result as the record has it.
    *
-   * Throws `StepError` where `act` threw; `USAGE` for a name that is none, or once the handler has returned;
-   * `PAYLOAD_INVALID` for what has no JSON.
+   * Throws `StepError` where `act` threw, or returned what has no JSON; `USAGE` for a name that is none, or once the handler
+   * has returned; `PAYLOAD_INVALID` for `args` that have no JSON.
    */
   step<Args extends readonly unknown[], Result>(
     name: string,

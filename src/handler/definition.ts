@@ -9,7 +9,10 @@ import { matchesPattern, parsePattern, patternsOverlap, type SubjectPattern } fr
 import type { Context, Named } from './context.ts';
 import type { Received } from './received.ts';
 
-/** Handles one message: when it returns the message is acked, when it throws the message comes again, later each time. */
+/**
+ * Handles one message: when it returns the message is acked, when it throws the message comes again, later each time, until
+ * it is given up.
+ */
 export type MessageHandler = (message: Received, context: Context) => Promise<void> | void;
 
 /** Handlers by the filter whose messages they take. No two filters may take the same message. */

@@ -4,7 +4,7 @@
  *
  * A call that nothing on the record answers is where it ends: its promise never comes, and what would follow is not
  * compared. Of a handling that broke off when it was recorded that is as it was. Where somebody answers beyond the record
- * it goes on, but only if all was as recorded until there.
+ * it goes on once nothing else is left to come, but only if all was as recorded until there.
  */
 import { type Sha256Hex, sha256Hex } from '../base/encoding.ts';
 import { type ErrorCode, SwarmError } from '../base/errors.ts';
@@ -17,7 +17,7 @@ import { outcomeOf, recorded, requireRunning, requireStepName, type StepContent 
 import type { SignedRecord } from '../record/signed.ts';
 import { changedFields, compareSaid, type Pair, type PayloadRule, type Said } from './compare.ts';
 import { type Change, changesBetween } from './divergence.ts';
-import type { Pace } from './pace.ts';
+import { afterAll, type Pace } from './pace.ts';
 import { unnoticed } from './purity.ts';
 import type { Place, RecordedPublish } from './recorded.ts';
 
@@ -77,6 +77,8 @@ export class ReplayContext implements Context {
   readonly #saidSoFar: { readonly message: Said; readonly match: KnownPublish | undefined }[] = [];
   readonly #publishesLeft: Set<KnownPublish>;
   readonly #stepsLeft: Set<KnownStep>;
+  /** What something said otherwise stands for already. */
+  readonly #standIns = new Set<KnownPublish>();
   readonly #stepDivergences: StepDivergence[] = [];
   #steps = 0;
   #ended = false;
@@ -130,10 +132,10 @@ export class ReplayContext implements Context {
     const ofName = [...this.#stepsLeft].filter((step) => step.name === name);
     const step = ofName.find(({ content }) => changesBetween(content.args, given).length === 0) ?? ofName[0];
     if (step === undefined) {
-      if (known.isCut && beyond !== undefined) {
+      if (known.isCut && beyond !== undefined && (await this.#isToldToItsEnd())) {
         return await unnoticed(() => this.#goOn(beyond, call).step(name, act, ...args));
       }
-      if (!known.isCut) {
+      if (!known.isCut || beyond !== undefined) {
         const inPlaceOf = [...this.#stepsLeft].find((left) => left.call === call)?.name;
         this.#stepDivergences.push({ kind: 'unrecorded', name, args: given, inPlaceOf });
       }
@@ -166,16 +168,18 @@ export class ReplayContext implements Context {
     const left = [...this.#publishesLeft];
     const match = left.find(({ said }) => changedFields(said, message, rule).length === 0);
     if (match === undefined && left.length === 0 && known.isCut) {
-      if (beyond !== undefined) {
+      if (beyond === undefined) return await this.#stopHere(this.#steps);
+      if (await this.#isToldToItsEnd()) {
         return await unnoticed(() => this.#goOn(beyond, this.#steps).publish(subject, payload, options));
       }
-      return await this.#stopHere(this.#steps);
     }
     this.#saidSoFar.push({ message, match });
     if (match !== undefined) this.#publishesLeft.delete(match);
     else if (beyond !== undefined) return await this.#stopHere(this.#steps);
     // What is said otherwise goes on under the leaf of what it stands for, so that one change is one divergence.
-    const { place } = match ?? left.find(({ said }) => said.subject === subject) ?? {};
+    const other = left.find((one) => one.said.subject === subject && !this.#standIns.has(one));
+    if (match === undefined && other !== undefined) this.#standIns.add(other);
+    const { place } = match ?? other ?? {};
     await pace.turn(place ?? known.delivery);
     if (match?.place.unsent !== undefined) throw refusal(subject, match.place.unsent);
     return { leaf: place?.said ?? leafOfExtra(received, this.#saidSoFar.length) };
@@ -209,6 +213,13 @@ export class ReplayContext implements Context {
   publishDivergences(): readonly Pair<KnownPublish>[] {
     const pairs = compareSaid(this.#parts.known.publishes, this.#saidSoFar, this.#parts.rule);
     return this.isStopped ? pairs.filter(({ said }) => said !== undefined) : pairs;
+  }
+
+  /** Waits until nothing on the record is left to come; reports whether all of it has come, as it was. */
+  async #isToldToItsEnd(): Promise<boolean> {
+    await this.#parts.pace.turn(afterAll);
+    const isLeft = this.#publishesLeft.size + this.#stepsLeft.size > 0;
+    return !isLeft && this.stepDivergences().length + this.publishDivergences().length === 0;
   }
 
   #goOn(beyond: (calls: number) => Context, calls: number): Context {

@@ -17,11 +17,16 @@ export interface Handled {
   readonly delivery: Place;
   readonly threadId: string;
   readonly subject: string;
-  /** Whether its session ends with it and others of which the log has the delivery alone. */
-  readonly isTraceless: boolean;
+  /** Whether its session ends with it: with what it said or asked, or with it and others of which there is the delivery alone. */
+  readonly isAtEnd: keyof typeof hints | undefined;
 }
 
 type Details = Omit<Divergence, 'code' | 'index' | 'threadId' | 'subject' | 'delivery' | 'at'>;
+
+const hints = {
+  'with-trace': ' (the session has nothing of a later delivery: perhaps this one was broken off)',
+  traceless: ' (the session ends here, with nothing else of this delivery: perhaps it was never handled)',
+} as const;
 
 /** Makes the divergences of one handling. */
 export class Findings {
@@ -38,9 +43,8 @@ export class Findings {
 
   /** What to think of when something is done that was not. */
   get #hint(): string {
-    return this.#handled.isTraceless
-      ? ' (the session ends here, with nothing else of this delivery: perhaps it was never handled)'
-      : '';
+    const { isAtEnd } = this.#handled;
+    return isAtEnd === undefined ? '' : hints[isAtEnd];
   }
 
   add(code: DivergenceCode, details: Details, place: Place = this.#handled.delivery): void {
@@ -107,13 +111,18 @@ export class Findings {
   /** Holds what a handler threw against what it threw when it was recorded. */
   addThrown(expected: Thrown | undefined, actual: Thrown | undefined, place: Place | undefined): void {
     const changes = changesBetween(expected, actual);
-    if (changes.length === 0) return;
+    if (changes.length === 0 || isSameOfOurs(expected, actual)) return;
     const words = (thrown: Thrown | undefined): string =>
       thrown === undefined ? 'returned' : `threw ${thrown.name}: ${thrown.message}`;
     const now = actual === undefined ? 'returns' : `throws ${actual.name}: ${actual.message}`;
     const detail = `the handler ${words(expected)}, and now ${now}`;
     this.add('throws-otherwise', { field: 'error', expected, actual, changes, detail }, place);
   }
+}
+
+/** Reports whether both are the same error of ours: its code says which, and its words may name what was there then. */
+function isSameOfOurs(one: Thrown | undefined, other: Thrown | undefined): boolean {
+  return one?.name === 'SwarmError' && other?.name === 'SwarmError' && one.code === other.code;
 }
 
 function inWords(said: Said): string {

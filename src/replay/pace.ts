@@ -4,7 +4,7 @@
  * Handlers run as far as they can by themselves; then, of all that is waited for, the records of the earliest flush come,
  * together, as they did. So handlers that ran side by side, and steps that raced, end in their old order and not by luck.
  */
-import { setImmediate as afterAll } from '../base/real-timers.ts';
+import { setImmediate as whenIdle } from '../base/real-timers.ts';
 
 /** Which of its session's records it was. */
 export interface Turn {
@@ -13,6 +13,9 @@ export interface Turn {
   /** The `seq` of the first record of its flush. */
   readonly flush: number;
 }
+
+/** The turn of what is on no record: once nothing else is waited for. */
+export const afterAll: Turn = { order: Number.MAX_SAFE_INTEGER, flush: Number.MAX_SAFE_INTEGER };
 
 export class Pace {
   #waiting: { readonly turn: Turn; readonly go: () => void }[] = [];
@@ -29,7 +32,7 @@ export class Pace {
   #next(): void {
     if (this.#isTurning || this.#waiting.length === 0) return;
     this.#isTurning = true;
-    afterAll(() => {
+    whenIdle(() => {
       this.#isTurning = false;
       const flush = Math.min(...this.#waiting.map(({ turn }) => turn.flush));
       const together = this.#waiting.filter(({ turn }) => turn.flush === flush);

@@ -93,7 +93,10 @@ export async function readRecorded(log: VerifiedFiles, whose: Whose): Promise<Re
   for await (const line of log.lines()) {
     const isLast = whose.until !== undefined && line.leaf.toString('hex') === whose.until;
     const parsed = keys.some((key) => line.bytes.includes(key)) ? parseLine(line.bytes) : undefined;
-    if (parsed?.ok && !isEnded) index.add(parsed.record, line);
+    if (parsed?.ok) {
+      if (!isEnded) index.add(parsed.record, line);
+      if (isEnded || isLast) index.cut(parsed.record);
+    }
     isEnded ||= isLast; // what follows is read to its end, for only then is it known to be what was verified
   }
   if (whose.until !== undefined && !isEnded) {
@@ -193,7 +196,13 @@ class Index {
     }
   }
 
-  /** Where the log is read up to a record, what was under way there is not told to its end. */
+  /** The handling of the last record that counts was under way there, and so was each that has records after it. */
+  cut({ header, leaf }: SignedRecord): void {
+    const handling = this.#handlings.get(leaf)?.handling ?? this.#handlingOf(header);
+    if (handling !== undefined) handling.isCut = true;
+  }
+
+  /** So may be, where the log is read up to a record, those that came last: there need be no record that says so. */
   end(): void {
     const { until, concurrency } = this.#whose;
     if (until === undefined) return;

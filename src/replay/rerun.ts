@@ -19,7 +19,7 @@ import type { Anchor } from '../verify/anchors.ts';
 import type { PayloadRule } from './compare.ts';
 import { type Known, type KnownPublish, type KnownStep, ReplayContext, saidIn } from './context.ts';
 import type { Divergence } from './divergence.ts';
-import { Findings } from './findings.ts';
+import { Findings, type Handled } from './findings.ts';
 import { Pace } from './pace.ts';
 import { type ImpureCall, ImpureCalls, noticed, watchPurity } from './purity.ts';
 import {
@@ -136,8 +136,8 @@ interface Outcome {
 interface Surroundings {
   readonly handlers: HandlerTable;
   readonly pace: Pace;
-  /** Whether the log has nothing but the delivery of it, and of those after it. */
-  readonly isTraceless: boolean;
+  /** Whether the log has nothing but the deliveries of those after it, and perhaps of itself. */
+  readonly isAtEnd: Handled['isAtEnd'];
   readonly beyond: ((message: Received, calls: number) => Context) | undefined;
 }
 
@@ -170,7 +170,7 @@ export class Rerun {
         await this.#handle(handling, {
           handlers,
           pace,
-          isTraceless: at > lastTraced,
+          isAtEnd: at < lastTraced ? undefined : at === lastTraced ? 'with-trace' : 'traceless',
           beyond: at === handlings.length - 1 ? beyond : undefined,
         });
       }
@@ -197,7 +197,7 @@ export class Rerun {
 
   async #handle(
     handling: RecordedHandling,
-    { handlers, pace, isTraceless, beyond }: Surroundings,
+    { handlers, pace, isAtEnd, beyond }: Surroundings,
   ): Promise<void> {
     const { thread, returnWithinMs = 10_000, payloads } = this.#options;
     const { record: delivery, received } = this.#deliveryOf(handling);
@@ -205,7 +205,7 @@ export class Rerun {
     if (thread !== undefined && thread !== threadId) return;
     const index = this.#outcomes.length;
     this.#outcomes.push(nothing);
-    const findings = new Findings({ index, delivery: handling.delivery, threadId, subject, isTraceless });
+    const findings = new Findings({ index, delivery: handling.delivery, threadId, subject, isAtEnd });
     const finish = (outcome: Omit<Outcome, 'divergences'>): void => {
       this.#outcomes[index] = { ...outcome, divergences: findings.list };
     };

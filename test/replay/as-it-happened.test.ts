@@ -129,6 +129,43 @@ test('handlers side by side, and steps that raced, end as they ended', async () 
   expect(reports[0]?.digest).toBe(reports[1]?.digest);
 });
 
+test('up to a record, one that is slow beside others breaks off there', async () => {
+  const wait = (ms: number): Promise<void> => sleep(ms);
+  const on: Handlers = {
+    'thread.*.planner': async ({ payload }, context) => {
+      await context.step('begin', wait, 0);
+      await context.step('wait', wait, payload as number);
+      await context.publish('thread.t1.worker', 'done');
+    },
+  };
+  const definition = { on, concurrency: 2 };
+  const place = await lived(
+    definition,
+    [1_500, 1, 1, 1, 1, 1],
+    (there) => count(there, 'BUS.PUBLISH') === 12,
+  );
+  const { keyring } = await loadKeyring(place.keyring);
+  const agent = defineAgent({ name: 'worker', ...definition });
+  const first = place.records().findIndex(({ header }) => header.kind === 'BUS.DELIVER');
+  for (const { leaf } of place.records().slice(first)) {
+    expect(await rerun(agent, place.log, { keyring, until: leaf })).toMatchObject({ divergences: [] });
+  }
+});
+
+test('a handler that threw what a refused publish threw throws it again', async () => {
+  const on = (): Handlers => {
+    let tries = 0;
+    return {
+      'thread.*.planner': async (_, context) => {
+        tries += 1;
+        await context.publish(tries === 1 ? 'thread.t1.planner' : 'thread.t1.worker', tries);
+      },
+    };
+  };
+  const place = await lived({ on }, ['go'], (there) => count(there, 'BUS.PUBLISH') === 2);
+  expect(await again(place, { on })).toMatchObject({ deliveries: 2, publishes: 1, divergences: [] });
+});
+
 test('a message that the broker refused is refused again', async () => {
   const on: Handlers = {
     'thread.*.planner': async (_, context) => {

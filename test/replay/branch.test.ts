@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { defineAgent, type Handlers } from '../../src/handler/definition.ts';
+import type { Received } from '../../src/handler/received.ts';
 import { loadKeyring } from '../../src/identity/keyring.ts';
 import type { SignedRecord } from '../../src/record/signed.ts';
 import { branch } from '../../src/replay/branch.ts';
@@ -137,6 +138,36 @@ test('an agent that does not do again what it did says nothing live', async () =
     });
   }
   expect(inThread('w3')).toEqual([]);
+});
+
+test('an agent that takes another step, or leaves one out, asks and says nothing live', async () => {
+  await using swarm = await place.join('worker');
+  const { keyring } = await loadKeyring(place.keyring);
+  let asked = 0;
+  const model = (): string => {
+    asked += 1;
+    return 'live';
+  };
+  const options = { keyring, thread: 'w5', host: swarm, at: ofSecond('AGENT.STEP').leaf };
+  const before: Handlers = {
+    'thread.*.planner': async ({ payload }, context) => {
+      if (payload === 'snow') await context.step('imagine', model);
+      await worker(old)()['thread.*.planner']?.({ threadId: 't1', payload } as Received, context);
+    },
+  };
+  const without: Handlers = {
+    'thread.*.planner': async ({ payload }, context) => {
+      if (payload === 'snow') await context.publish('thread.t1.worker.idea', { idea: 'mine' });
+      else await worker(old)()['thread.*.planner']?.({ threadId: 't1', payload } as Received, context);
+    },
+  };
+  for (const on of [before, without]) {
+    await expect(branch(defineAgent({ name: 'worker', on }), place.log, options)).rejects.toMatchObject({
+      code: 'REPLAY_DIVERGED',
+    });
+  }
+  expect(asked).toBe(0);
+  expect(inThread('w5')).toEqual([]);
 });
 
 test('what the handler throws live, it throws; and other records, threads and agents are refused', async () => {

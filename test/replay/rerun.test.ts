@@ -278,6 +278,34 @@ test('steps that are not taken any more are named, each', async () => {
   );
 });
 
+test('two messages on one subject that are said otherwise are two divergences, whatever refers to them', async () => {
+  const saying =
+    (mark: string): MessageHandler =>
+    async (message, context) => {
+      const one = await context.publish(`thread.${message.threadId}.worker`, `one${mark}`);
+      const two = await context.publish(`thread.${message.threadId}.worker`, `two${mark}`);
+      await context.publish(`thread.${message.threadId}.worker.both`, 'both', { refs: [one, two] });
+    };
+  const apart = await agentsIn(mkdtempSync(join(tmpdir(), 'can-swarm-test-')), server.url, [
+    'worker',
+    'boss',
+  ]);
+  {
+    await using boss = await apart.join('boss');
+    await using swarm = await apart.join('worker');
+    await defineAgent({ name: 'worker', on: { 'thread.*.boss': saying('') } }).run(swarm);
+    await boss.publish('thread.t9.boss', 'go');
+    await vi.waitFor(() => expect(apart.records()).toHaveLength(5), 20_000);
+  }
+  const { keyring } = await loadKeyring(apart.keyring);
+  const changed = defineAgent({ name: 'worker', on: { 'thread.*.boss': saying('!') } });
+  expect((await rerun(changed, apart.log, { keyring })).divergences).toMatchObject([
+    { code: 'publish-changed', field: 'payload', expected: 'one', actual: 'one!' },
+    { code: 'publish-changed', field: 'payload', expected: 'two', actual: 'two!' },
+  ]);
+  rmSync(apart.folder, { recursive: true });
+});
+
 test('a message that no filter takes any more is named', async () => {
   const { divergences } = await again({
     'thread.t1.planner': worker()()['thread.*.planner'] as MessageHandler,
