@@ -286,7 +286,8 @@ test('two messages on one subject that are said otherwise are two divergences, w
       const two = await context.publish(`thread.${message.threadId}.worker`, `two${mark}`);
       await context.publish(`thread.${message.threadId}.worker.both`, 'both', { refs: [one, two] });
     };
-  const apart = await agentsIn(mkdtempSync(join(tmpdir(), 'can-swarm-test-')), server.url, [
+  await using elsewhere = await testServer();
+  const apart = await agentsIn(mkdtempSync(join(tmpdir(), 'can-swarm-test-')), elsewhere.url, [
     'worker',
     'boss',
   ]);
