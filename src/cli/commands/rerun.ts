@@ -75,12 +75,23 @@ Examples:
       const keys = await knownKeys(settings, invocation.out);
       if (keys.keyring === undefined) return;
       const { path, until } = await recordOf(options.until, log, settings);
+      const { thread } = options;
+      let missing: unknown;
+      let ran = 0;
       for (const agent of agents) {
-        const { thread } = options;
-        const report = await rerun(agent, path, { keyring: keys.keyring, ...given({ thread, until }) });
-        tell(report, options.json === true, invocation.out);
-        if (report.divergences.length > 0) invocation.end('findings');
+        try {
+          const report = await rerun(agent, path, { keyring: keys.keyring, ...given({ thread, until }) });
+          ran += 1;
+          tell(report, options.json === true, invocation.out);
+          if (report.divergences.length > 0) invocation.end('findings');
+        } catch (thrown) {
+          // Not every agent of a team need have heard something.
+          if (!(thrown instanceof SwarmError) || thrown.code !== 'RECORD_MISSING') throw thrown;
+          missing = thrown;
+          if (agents.length > 1) invocation.out.warn(thrown.message);
+        }
       }
+      if (ran === 0) throw missing;
     });
 }
 
