@@ -23,19 +23,18 @@ export interface Surroundings {
   publish(subject: string, payload: unknown, options: SayOptions): Promise<Named>;
 }
 
-export class LiveContext implements Context {
+export class LiveContext extends Chance implements Context {
   readonly #message: Received;
   readonly #surroundings: Surroundings;
-  readonly #chance: Chance;
   #calls: number;
   #ended = false;
 
   /** `calls` is how many steps its handler took before, where it goes on from a log. */
   constructor(message: Received, surroundings: Surroundings, calls = 0) {
+    super(message.delivery);
     this.#message = message;
     this.#surroundings = surroundings;
     this.#calls = calls;
-    this.#chance = new Chance(message.delivery);
   }
 
   async step<Args extends readonly unknown[], Result>(
@@ -63,18 +62,6 @@ export class LiveContext implements Context {
   async publish(subject: string, payload: unknown, options: SayOptions = {}): Promise<Named> {
     requireRunning(this.#ended);
     return await this.#surroundings.publish(subject, payload, options);
-  }
-
-  now(): number {
-    return this.#chance.now();
-  }
-
-  random(): number {
-    return this.#chance.random();
-  }
-
-  uuid(): string {
-    return this.#chance.uuid();
   }
 
   /** Says that the handler has returned, or records that it threw. */

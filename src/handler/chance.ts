@@ -1,6 +1,6 @@
 /**
- * Time and chance for a handler, derived from the delivery that it handles, so that they need no record and are the
- * same when it is run again.
+ * The part of every context that is the same live and run again: time and chance, derived from the delivery that is
+ * handled, so that they need no record.
  *
  * The time is the delivery's own. Chance is SHA-256 of the delivery's leaf and of how often was drawn: nobody knows it
  * before the delivery is on the log, everybody who has the log knows it after. It is for spreading and naming, not for
@@ -9,7 +9,7 @@
 import { createHash } from 'node:crypto';
 import type { SignedRecord } from '../record/signed.ts';
 
-export class Chance {
+export abstract class Chance {
   readonly #delivery: SignedRecord;
   #drawn = 0;
 

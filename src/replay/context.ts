@@ -71,9 +71,8 @@ interface StepChange {
   readonly changes: readonly Change[];
 }
 
-export class ReplayContext implements Context {
+export class ReplayContext extends Chance implements Context {
   readonly #parts: ReplayParts;
-  readonly #chance: Chance;
   readonly #saidSoFar: { readonly message: Said; readonly match: KnownPublish | undefined }[] = [];
   readonly #publishesLeft: Set<KnownPublish>;
   readonly #stepsLeft: Set<KnownStep>;
@@ -90,8 +89,8 @@ export class ReplayContext implements Context {
   readonly stopped: Promise<void>;
 
   constructor(parts: ReplayParts) {
+    super(parts.message.delivery);
     this.#parts = parts;
-    this.#chance = new Chance(parts.message.delivery);
     this.#publishesLeft = new Set(parts.known.publishes);
     this.#stepsLeft = new Set(parts.known.steps);
     this.stopped = new Promise((resolve) => {
@@ -183,18 +182,6 @@ export class ReplayContext implements Context {
     await pace.turn(place ?? known.delivery);
     if (match?.place.unsent !== undefined) throw refusal(subject, match.place.unsent);
     return { leaf: place?.said ?? leafOfExtra(received, this.#saidSoFar.length) };
-  }
-
-  now(): number {
-    return this.#chance.now();
-  }
-
-  random(): number {
-    return this.#chance.random();
-  }
-
-  uuid(): string {
-    return this.#chance.uuid();
   }
 
   /** Says that the handler has returned, or is waited for no longer. */
