@@ -120,7 +120,9 @@ describe('in a real swarm', () => {
     for (let n = 0; n < 20; n += 1) await planner.publish(subject, n);
     await vi.waitFor(() => expect(handled).toHaveLength(21), 100_000);
     await settled();
-    const [grownBy, heapBy] = [statSync(place.log).size - size, heapInUse() - heap];
+    const grownBy = statSync(place.log).size - size;
+    // What the last messages took is given back in a moment, in more than one round of the collector.
+    await vi.waitFor(() => expect(heapInUse() - heap).toBeLessThan(20 << 20), 20_000);
     for (const stop of stops) stop();
 
     expect(handled).toEqual(['before', ...Array.from({ length: 20 }, (_, n) => n)]);
@@ -132,7 +134,6 @@ describe('in a real swarm', () => {
     expect([rejects.length + summed, countedIn(sums)]).toEqual([12_000, summed]);
     expect(events).toEqual({ refused: rejects.length, counted: summed });
     expect(grownBy).toBeLessThan(1 << 20); // one by one they would take 20 MB
-    expect(heapBy).toBeLessThan(20 << 20);
     expect(await place.verify()).toMatchObject({ bad: 0 });
   }, 200_000);
 
