@@ -3,6 +3,7 @@
  * environment, else `.env`, else the default. An empty value (`NATS_URL=`) is none. Files are read without touching
  * `process.env`, so that several agents live in one folder.
  */
+import type { TlsFiles } from '../bus/credentials.ts';
 import { type EnvValues, readEnvFile } from '../identity/envfile.ts';
 
 export interface SettingSources {
@@ -12,6 +13,8 @@ export interface SettingSources {
   readonly url?: string;
   /** The path of a creds file. @default `NATS_CREDS`, else none */
   readonly credentials?: string;
+  /** Files for TLS, in PEM. @default `NATS_CA`, `NATS_CERT`, `NATS_KEY`, else none */
+  readonly tls?: TlsFiles;
   /** @default `SWARM_LOG`, else `logs/swarm.jsonl` */
   readonly log?: string;
   /** @default `SWARM_KEYRING`, else `swarm.keys.json` */
@@ -32,6 +35,7 @@ export interface Settings {
   readonly envFileNamed: boolean;
   readonly url: string;
   readonly credentials: string | undefined;
+  readonly tls: TlsFiles | undefined;
   readonly log: string;
   readonly keyring: string;
   /** Whether somebody named the keyring; if so, it must be there. */
@@ -56,6 +60,7 @@ export async function readSettings(sources: SettingSources = {}): Promise<Settin
     envFileNamed: named !== undefined,
     url: sources.url ?? values.NATS_URL ?? 'nats://127.0.0.1:4222',
     credentials: sources.credentials ?? values.NATS_CREDS,
+    tls: sources.tls ?? tlsOf(values),
     log: sources.log ?? values.SWARM_LOG ?? 'logs/swarm.jsonl',
     keyring: keyring ?? 'swarm.keys.json',
     keyringNamed: keyring !== undefined,
@@ -64,6 +69,16 @@ export async function readSettings(sources: SettingSources = {}): Promise<Settin
     swarm: sources.swarm ?? values.SWARM_NAME,
     environment,
   };
+}
+
+/** Returns the files for TLS that `values` name as the nats CLI has them; `undefined` if none. */
+function tlsOf({ NATS_CA, NATS_CERT, NATS_KEY }: EnvValues): TlsFiles | undefined {
+  const files = {
+    ...(NATS_CA !== undefined && { caFile: NATS_CA }),
+    ...(NATS_CERT !== undefined && { certFile: NATS_CERT }),
+    ...(NATS_KEY !== undefined && { keyFile: NATS_KEY }),
+  };
+  return Object.keys(files).length === 0 ? undefined : files;
 }
 
 function filled(values: EnvValues): EnvValues {

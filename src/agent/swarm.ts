@@ -29,7 +29,7 @@ import { LiveContext } from './context.ts';
 import { envelopeBytesAtMost, envelopeBytesNever } from './envelope.ts';
 import { type Handler, Handling, type HandlingOptions } from './handling.ts';
 import { Outbox, type Published } from './outbox.ts';
-import { checkpointKeyOf, keyringOfOne, loadKey, loadKnownKeys } from './self.ts';
+import { busOptionsOf, checkpointKeyOf, keyringOfOne, loadKey, loadKnownKeys } from './self.ts';
 import { readSettings, type SettingSources } from './settings.ts';
 import { Subscription } from './subscription.ts';
 
@@ -105,11 +105,7 @@ export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
     );
   }
   const swarm = settings.swarm ?? keyring.swarm;
-  const bus = await connectBus({
-    url: settings.url,
-    ...(settings.credentials !== undefined && { credentials: settings.credentials }),
-    ...(agent !== undefined && { name: agent.name }),
-  });
+  const bus = await connectBus(busOptionsOf(settings, key, agent?.name));
   try {
     const { maxAgeMs } = options;
     const wanted = {

@@ -3,10 +3,12 @@
  *
  * They are no messages of the swarm: signed notes, each proving itself, without Swarm headers and on no log.
  */
-import { DeliverPolicy, jetstream } from '@nats-io/jetstream';
+import { type Consumer, DeliverPolicy, jetstream } from '@nats-io/jetstream';
 import { sha256Hex } from '../base/encoding.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import type { Bus } from './connection.ts';
+import { isPermissionRefused } from './requirements.ts';
+import { readNext } from './stored.ts';
 import { checkpointsStream, ensureStream, isStreamMissing } from './stream.ts';
 
 const askedFor = 512;
@@ -33,7 +35,8 @@ export async function* readCheckpoints(bus: Bus): AsyncGenerator<{ subject: stri
   try {
     const { state } = await bus.manager.streams.info(name);
     if (state.messages === 0) return;
-    const consumer = await jetstream(bus.nats).consumers.get(name, { deliver_policy: DeliverPolicy.All });
+    const consumer = await readerOf(bus, name);
+    if (consumer === undefined) return yield* readOneByOne(bus, name, state.last_seq);
     for (let last = 0; last < state.last_seq; ) {
       const before = last;
       for await (const message of await consumer.fetch({ max_messages: askedFor, expires: answerWithinMs })) {
@@ -48,5 +51,28 @@ export async function* readCheckpoints(bus: Bus): AsyncGenerator<{ subject: stri
     throw new SwarmError('BUS_STREAM', `cannot read the stream ${name} at ${bus.address}: ${what}`, {
       cause,
     });
+  }
+}
+
+/** Returns a consumer of the whole stream; `undefined` where we may not create one. */
+async function readerOf(bus: Bus, name: string): Promise<Consumer | undefined> {
+  try {
+    return await jetstream(bus.nats).consumers.get(name, { deliver_policy: DeliverPolicy.All });
+  } catch (thrown) {
+    if (isPermissionRefused(thrown)) return undefined;
+    throw thrown;
+  }
+}
+
+async function* readOneByOne(
+  bus: Bus,
+  stream: string,
+  last: number,
+): AsyncGenerator<{ subject: string; text: string }> {
+  for (let seq = 1; seq <= last; ) {
+    const message = await readNext(bus, { stream, subject: '>', seq });
+    if (message === undefined) return;
+    yield { subject: message.subject, text: message.data.toString('utf8') };
+    seq = message.seq + 1;
   }
 }

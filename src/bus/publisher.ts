@@ -18,11 +18,11 @@ import { matchesPattern, type Subject, type SubjectPattern } from '../base/subje
 import { BrokerClock } from './broker-clock.ts';
 import type { ClockOffset } from './clock.ts';
 import type { Bus } from './connection.ts';
-import { readStored } from './find.ts';
 import { encodeHeaders } from './headers.ts';
 import { Publish, type Published, type PublishHome } from './publish.ts';
 import { PublishError } from './refusal.ts';
 import { Requests } from './requests.ts';
+import { readStored } from './stored.ts';
 import { brokerTime, isStreamMissing } from './stream.ts';
 
 export interface PublisherOptions {

@@ -153,7 +153,9 @@ const agentSchema = z.strictObject({
     .describe('Subjects it may publish on, * and > allowed. Left out: thread.*.<name> and thread.*.<name>.>'),
   durables: durablesSchema
     .optional()
-    .describe('The durables that it may read at a broker that knows the agents, each with its filter or filters.'),
+    .describe(
+      'The durables that it may read at a broker that knows the agents, each with its filter or filters.',
+    ),
   keys: z
     .array(keySchema)
     .min(1, { error: 'an agent has one key at least' })
@@ -199,7 +201,9 @@ function describe(issue: z.core.$ZodIssue): string[] {
 
 /** What of a file, faulty or not, can be compared with the rest of it. */
 const comparableText = z.string().optional().catch(undefined);
-const comparableFilters = z.union([z.string().transform((filter) => [filter]), z.array(z.string())]).catch([]);
+const comparableFilters = z
+  .union([z.string().transform((filter) => [filter]), z.array(z.string())])
+  .catch([]);
 const comparableSchema = z
   .object({
     operator: comparableText,

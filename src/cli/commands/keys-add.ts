@@ -84,7 +84,8 @@ function tellOfChange(name: string, before: Keyring, after: Keyring, path: strin
   const rights = `It may publish on: ${has.join(', ') || 'nothing'}`;
   if (keysIn(before) === 0) out.note(`Added ${name} to ${path}. ${rights}`);
   else if (keysIn(after) > keysIn(before)) out.note(`Added a key to ${name} in ${path}. ${rights}`);
-  else if (rightsIn(before, name) !== rightsIn(after, name)) out.note(`Changed what ${name} may do in ${path}. ${rights}`);
+  else if (rightsIn(before, name) !== rightsIn(after, name))
+    out.note(`Changed what ${name} may do in ${path}. ${rights}`);
   else out.note(`${path} already has ${name} with this key. ${rights}`);
   if (lost.length > 0) out.note(`No longer: ${lost.join(', ')}`);
   tellOfBrokerRights(after, name, out);
