@@ -7,8 +7,8 @@ import { type Consumer, DeliverPolicy, jetstream } from '@nats-io/jetstream';
 import { sha256Hex } from '../base/encoding.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import type { Bus } from './connection.ts';
+import { readNext } from './read-message.ts';
 import { isPermissionRefused } from './requirements.ts';
-import { readNext } from './stored.ts';
 import { checkpointsStream, ensureStream, isStreamMissing } from './stream.ts';
 
 const askedFor = 512;

@@ -11,8 +11,8 @@ import { messageOf, SwarmError } from '../base/errors.ts';
 import type { Bus } from './connection.ts';
 import { headerBlock, ReceivedHeaders } from './headers.ts';
 import { parseDelivery } from './message.ts';
+import { firstSince, readNext, type StoredPlace } from './read-message.ts';
 import { isPermissionRefused } from './requirements.ts';
-import { firstSince, readNext, type StoredPlace } from './stored.ts';
 import { printTime } from './time.ts';
 
 export interface FindOptions {

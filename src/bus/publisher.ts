@@ -20,9 +20,9 @@ import type { ClockOffset } from './clock.ts';
 import type { Bus } from './connection.ts';
 import { encodeHeaders } from './headers.ts';
 import { Publish, type Published, type PublishHome } from './publish.ts';
+import { readStored } from './read-message.ts';
 import { PublishError } from './refusal.ts';
 import { Requests } from './requests.ts';
-import { readStored } from './stored.ts';
 import { brokerTime, isStreamMissing } from './stream.ts';
 
 export interface PublisherOptions {

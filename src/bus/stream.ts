@@ -43,6 +43,9 @@ export const threadsStream: StreamWanted = { name: 'THREADS', subjects: ['thread
 /** Where agents keep the checkpoints of their logs for each other: docs/format.md, section 8. */
 export const checkpointsStream: StreamWanted = { name: 'CHECKPOINTS', subjects: ['checkpoint.>'] };
 
+/** Copies of messages that no handler could deal with: docs/format.md, section 5. */
+export const deadStream: StreamWanted = { name: 'DEAD', subjects: ['dead.>'] };
+
 export interface StreamFacts {
   readonly name: string;
   readonly created: boolean;

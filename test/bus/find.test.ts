@@ -4,7 +4,7 @@ import { type Bus, connectBus } from '../../src/bus/connection.ts';
 import { findById } from '../../src/bus/find.ts';
 import { EncodedHeaders } from '../../src/bus/headers.ts';
 import { Publisher } from '../../src/bus/publisher.ts';
-import { readStored } from '../../src/bus/stored.ts';
+import { readStored } from '../../src/bus/read-message.ts';
 import type { NatsServer } from '../../src/server/nats-server.ts';
 import { testServer } from '../support/nats.ts';
 import { failureOf, fresh, newStream, publishMany } from './broker.ts';

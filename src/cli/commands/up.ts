@@ -2,19 +2,28 @@
  * `swarm up`: a NATS server on this machine, for as long as the command runs.
  */
 import type { Command } from '@commander-js/extra-typings';
+import { readSettings } from '../../agent/settings.ts';
 import { messageOf, SwarmError } from '../../base/errors.ts';
 import { findNatsServer } from '../../server/find.ts';
 import { type NatsServer, type StartOptions, startNatsServer } from '../../server/nats-server.ts';
 import type { Invocation } from '../invocation.ts';
-import { parsePort } from '../options.ts';
+import { given, parsePort } from '../options.ts';
+import { SecureBroker } from '../secure.ts';
 
 export function define(command: Command, { out, interruption }: Invocation): void {
   command
     .description(
       `Run a NATS server with JetStream on 127.0.0.1 until Ctrl-C. It is the one that SWARM_NATS_SERVER names, one that is
 installed, or one fetched from Debian's packages into .swarm. There are no passwords: whoever can run a program on this
-machine can connect, but only keys in the keyring are listened to.`,
+machine can connect, but only keys in the keyring are listened to.
+
+With --secure only agents of the keyring can connect, each with its own key, and the server itself lets each publish only
+where the keyring says. It is run by the keyring's operator, creates the streams, and the durables that the keyring lists,
+and follows the keyring as it changes.`,
     )
+    .option('--secure', 'let in the agents of the keyring and nobody else')
+    .option('--env <file>', "with --secure: the file with the operator's key (SWARM_ENV, else .env)")
+    .option('--keyring <file>', 'with --secure: whom to let in (SWARM_KEYRING, else swarm.keys.json)')
     .option('--port <port>', 'for clients; 0 is a free one', parsePort, 4222)
     .option('--store <folder>', 'where JetStream keeps its messages', '.swarm/jetstream')
     .option('--monitor-port <port>', 'for monitoring over HTTP; 0 is a free one', parsePort, 8222)
@@ -26,9 +35,22 @@ machine can connect, but only keys in the keyring are listened to.`,
       `
 Examples:
   $ swarm up
+  $ swarm up --secure --env boss.env
   $ swarm up --port 0 --no-monitor --store /var/tmp/swarm`,
     )
-    .action(async ({ port, store, monitor, monitorPort, server: program, json }) => {
+    .action(async ({ port, store, monitor, monitorPort, server: program, secure, env, keyring, json }) => {
+      if (secure !== true && (env !== undefined || keyring !== undefined)) {
+        throw new SwarmError('USAGE', '--env and --keyring say who is let in, and only --secure asks');
+      }
+      const broker =
+        secure === true
+          ? await SecureBroker.prepare({
+              settings: await readSettings(given({ env, keyring })),
+              folder: store,
+              replicas: 1,
+              out,
+            })
+          : undefined;
       const { path, version } = await findNatsServer({
         download: true,
         note: (line) => out.note(line),
@@ -41,10 +63,13 @@ Examples:
         port,
         storeDir: store,
         ...(monitor && { monitorPort }),
+        ...(broker !== undefined && { configFile: broker.configFile }),
         onLog: (line) => {
           if (said.push(line) > 5) said.shift();
+          broker?.onLog(line);
         },
       });
+      await broker?.serve([server], interrupted);
       const { url, monitorUrl, pid } = server;
       if (json === true) {
         out.json({ url, monitoring: monitorUrl ?? null, store, version, pid });
