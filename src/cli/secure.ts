@@ -1,15 +1,13 @@
 /**
- * A local broker that knows the agents of a keyring: `swarm up --secure`.
+ * Local servers that know the agents of a keyring: `swarm up --secure`.
  *
- * The keyring becomes the server's configuration, in which each agent is a user by its NKey. As the keyring changes the
- * file is written anew and the server told to read it (SIGHUP): who may do what it could before stays connected. A keyring
- * that cannot be read, or leaves nobody to operate the broker, changes nothing.
+ * The keyring becomes the configuration of each server, in which each agent is a user by its NKey. As the keyring changes
+ * it is written anew and the servers told to read it (SIGHUP): who may do what it could before stays connected. A keyring
+ * that cannot be read, or has another operator, changes nothing.
  */
 import { unwatchFile, watchFile } from 'node:fs';
-import { join } from 'node:path';
 import { busOptionsOf, inboxPrefixOf, loadKey } from '../agent/self.ts';
 import type { Settings } from '../agent/settings.ts';
-import { makeFolder, writeFileDurably } from '../base/durable.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { connectBus } from '../bus/connection.ts';
 import { equip } from '../bus/equip.ts';
@@ -17,146 +15,139 @@ import { permissionsOf } from '../bus/permissions.ts';
 import type { SigningKey } from '../identity/key.ts';
 import { type Keyring, loadKeyring } from '../identity/keyring.ts';
 import { printNkey } from '../identity/nkey.ts';
-import { printConfiguration, type ServerUser } from '../server/configuration.ts';
+import { type ServerUser, writeConfigurations } from '../server/configuration.ts';
+import type { ConfiguredServer, NatsCluster, ServerPlace } from '../server/nats-cluster.ts';
 import type { NatsServer } from '../server/nats-server.ts';
 import type { Output } from './output.ts';
 
 const lookEveryMs = 500;
 const reloadWithinMs = 10_000;
 
-export interface SecureOptions {
-  readonly settings: Settings;
-  /** The folder that gets the configuration file. */
-  readonly folder: string;
-  /** Copies of each stream. */
-  readonly replicas: number;
-  readonly out: Output;
-}
-
-/** What the keyring lets the broker be told. */
+/** What the servers are told of a keyring. */
 interface Told {
-  readonly keyring: Keyring;
   readonly operator: string;
-  readonly text: string;
+  readonly users: readonly ServerUser[];
+  /** The filters of each durable. */
+  readonly durables: ReadonlyMap<string, readonly string[]>;
   /** Agents with a key that counts, and no NKey to log in with. */
   readonly without: readonly string[];
 }
 
-export class SecureBroker {
-  /** The path of the configuration. */
-  readonly configFile: string;
-  readonly #options: SecureOptions;
-  readonly #key: SigningKey;
-  readonly #servers: NatsServer[] = [];
-  readonly #reloads = new Set<(line: string) => void>();
+interface SecuringParts {
+  readonly settings: Settings;
+  readonly places: readonly ServerPlace[];
+  readonly key: SigningKey;
+  readonly out: Output;
+}
+
+export class Securing {
+  readonly #parts: SecuringParts;
+  readonly #listeners = new Set<(line: string) => void>();
   #told: Told;
   #work: Promise<void> = Promise.resolve();
 
-  private constructor(options: SecureOptions, key: SigningKey, told: Told) {
-    this.#options = options;
-    this.#key = key;
+  private constructor(parts: SecuringParts, told: Told) {
+    this.#parts = parts;
     this.#told = told;
-    this.configFile = join(options.folder, 'nats-server.conf');
   }
 
   /**
-   * Writes the configuration. Throws `KEYRING_INVALID` where nobody is operator, `USAGE` where we are not, and what loading
-   * keys and keyring throws.
+   * Reads keys and keyring, for servers at `places`. Throws `KEYRING_INVALID` where the keyring names no operator, `USAGE`
+   * where that is not us, and what loading them throws.
    */
-  static async prepare(options: SecureOptions): Promise<SecureBroker> {
+  static async prepare(options: Omit<SecuringParts, 'key'>): Promise<Securing> {
     const { settings, out } = options;
     const { key, warnings } = await loadKey(settings);
     for (const warning of warnings) out.warn(warning);
-    const told = tell((await loadKeyring(settings.keyring)).keyring, settings, key);
-    const broker = new SecureBroker(options, key, told);
-    await broker.#write();
-    return broker;
+    const { keyring } = await loadKeyring(settings.keyring);
+    return new Securing({ ...options, key }, tell(keyring, settings, key));
   }
 
-  /** To be told each line that the servers log. */
+  /** Writes the configuration of each server, and returns where they are. */
+  async configure(): Promise<readonly ConfiguredServer[]> {
+    const { settings, places, out } = this.#parts;
+    const { users, without } = this.#told;
+    for (const name of without) {
+      out.warn(`${name} has no NKey in ${settings.keyring}, and cannot log in; \`swarm keys add\` its line`);
+    }
+    return await writeConfigurations(places, { heading: headingFor(settings.keyring), users });
+  }
+
+  /** To be told each line that a server logs. */
   onLog(line: string): void {
-    for (const listener of this.#reloads) listener(line);
+    for (const listener of this.#listeners) listener(line);
   }
 
-  /** Creates streams and durables on the running `servers`, and from now on follows the keyring until the signal aborts. */
-  async serve(servers: readonly NatsServer[], until: AbortSignal): Promise<void> {
-    this.#servers.push(...servers);
-    await this.#equip();
-    const { keyring } = this.#options.settings;
+  /** Creates streams and durables on the running servers, and from now on follows the keyring until the signal aborts. */
+  async serve(cluster: NatsCluster, until: AbortSignal): Promise<void> {
+    await this.#equip(cluster);
+    const { keyring } = this.#parts.settings;
     const look = (): void => {
-      this.#work = this.#work.then(() => this.#follow()); // rejects nothing
+      this.#work = this.#work.then(() => this.#follow(cluster)); // rejects nothing
     };
     watchFile(keyring, { interval: lookEveryMs, persistent: false }, look);
     until.addEventListener('abort', () => unwatchFile(keyring, look), { once: true });
-    look(); // it may have changed while the server started
+    look(); // it may have changed while the servers started
   }
 
-  async #follow(): Promise<void> {
-    const { settings, out } = this.#options;
+  async #follow(cluster: NatsCluster): Promise<void> {
+    const { settings, key, out } = this.#parts;
     try {
-      const told = tell((await loadKeyring(settings.keyring)).keyring, settings, this.#key);
-      if (told.text === this.#told.text) return;
+      const { keyring } = await loadKeyring(settings.keyring);
+      const told = tell(keyring, settings, key);
+      if (isSame(told, this.#told)) return;
       this.#told = told;
-      await this.#write();
-      await Promise.all(this.#servers.map((server) => this.#reload(server)));
-      await this.#equip();
-      out.note(`${settings.keyring} has changed: the server has read ${this.configFile} again.`);
+      await this.configure();
+      await Promise.all(cluster.servers.map((server) => this.#reload(server)));
+      await this.#equip(cluster);
+      out.note(`${settings.keyring} has changed, and the server goes by it.`);
     } catch (thrown) {
-      out.warn(`the server goes on as it was, although the keyring has changed: ${messageOf(thrown)}`);
+      out.warn(
+        `${settings.keyring} has changed, and the server goes on as far as it could: ${messageOf(thrown)}`,
+      );
     }
-  }
-
-  async #write(): Promise<void> {
-    const { folder, settings, out } = this.#options;
-    for (const name of this.#told.without) {
-      out.warn(`${name} has no NKey in ${settings.keyring}, and cannot log in; \`swarm keys add\` its line`);
-    }
-    await makeFolder(folder);
-    await writeFileDurably(this.configFile, this.#told.text);
   }
 
   /** Resolves once the server says that it has read its configuration; throws what it says against it. */
   async #reload(server: NatsServer): Promise<void> {
+    const ofServer = `[${server.pid}] `;
+    const refused = '[ERR] Failed to reload server configuration: ';
     await new Promise<void>((resolve, reject) => {
-      const end = (settle: () => void): void => {
+      const end = (problem?: string): void => {
         clearTimeout(timer);
-        this.#reloads.delete(listen);
-        settle();
+        this.#listeners.delete(listen);
+        if (problem === undefined) resolve();
+        else
+          reject(new SwarmError('SERVER_START', `nats-server does not take its configuration: ${problem}`));
       };
       const listen = (line: string): void => {
-        if (!line.startsWith(`[${server.pid}] `)) return;
-        if (line.includes('Reloaded server configuration')) end(resolve);
-        else if (line.includes('[ERR] Failed to reload server configuration')) {
-          end(() => reject(new Error(line.replace(/^.*\[ERR\] /, ''))));
-        }
+        if (!line.startsWith(ofServer)) return;
+        if (line.includes('Reloaded server configuration')) end();
+        else if (line.includes(refused)) end(line.slice(line.indexOf(refused) + refused.length));
       };
-      const late = `no answer within ${reloadWithinMs / 1000} s`;
-      const timer = setTimeout(() => end(() => reject(new Error(late))), reloadWithinMs);
-      this.#reloads.add(listen);
+      const timer = setTimeout(() => end(`no answer in ${reloadWithinMs / 1000} s`), reloadWithinMs);
+      this.#listeners.add(listen);
       server.kill('SIGHUP');
     });
   }
 
-  async #equip(): Promise<void> {
-    const { settings, replicas, out } = this.#options;
-    const { keyring, operator } = this.#told;
-    const url = this.#servers.map((server) => server.url).join(',');
-    const { nkey } = busOptionsOf(settings, this.#key, operator);
-    await using bus = await connectBus({ url, name: operator, ...(nkey !== undefined && { nkey }) });
-    const durables = new Map(keyring.agents.flatMap((agent) => Object.entries(agent.durables)));
-    for (const difference of await equip(bus, { stream: settings.stream, replicas, durables })) {
-      out.warn(difference);
-    }
+  async #equip(cluster: NatsCluster): Promise<void> {
+    const { settings, key, out } = this.#parts;
+    const { operator, durables } = this.#told;
+    const { nkey } = busOptionsOf(settings, key, operator);
+    await using bus = await connectBus({ url: cluster.url, name: operator, ...(nkey && { nkey }) });
+    const wanted = { stream: settings.stream, replicas: cluster.servers.length, durables };
+    for (const difference of await equip(bus, wanted)) out.warn(difference);
   }
 }
 
-/** Returns what the broker is told of `keyring`; throws `KEYRING_INVALID` or `USAGE` unless `key` is the operator's. */
+/** Returns what the servers are told of `keyring`; throws `KEYRING_INVALID` or `USAGE` unless `key` is the operator's. */
 function tell(keyring: Keyring, { keyring: path, stream, envFile }: Settings, key: SigningKey): Told {
-  const { operator } = keyring;
+  const { operator, agents } = keyring;
   if (operator === undefined) {
     throw new SwarmError(
       'KEYRING_INVALID',
-      `${path} names no operator; \`swarm keys add "$(swarm keys show)" --operator\` makes the agent whose env file you have the operator`,
+      `${path} names no operator; \`swarm keys add "$(swarm keys show)" --operator\` makes it the agent of your env file`,
     );
   }
   const me = keyring.find(key.publicKey);
@@ -167,24 +158,37 @@ function tell(keyring: Keyring, { keyring: path, stream, envFile }: Settings, ke
       `the operator in ${path} is ${operator}, and ${envFile} has no key that counts as its; name the operator's env file with --env`,
     );
   }
-  const users: ServerUser[] = [];
-  const without: string[] = [];
-  for (const { name, publish, durables, keys } of keyring.agents) {
+  const logins = agents.map((agent) => {
+    const counting = agent.keys.filter(({ revoked }) => revoked === undefined);
+    return {
+      agent,
+      counts: counting.length > 0,
+      nkeys: new Set(counting.flatMap((each) => each.nkey ?? [])),
+    };
+  });
+  const users = logins.flatMap(({ agent: { name, publish, durables }, nkeys }) => {
     const isOperator = name === operator;
     const rights = { name, publish, durables, inboxPrefix: inboxPrefixOf(name), isOperator };
-    const permissions = permissionsOf(rights, stream);
-    const counting = keys.filter(({ revoked }) => revoked === undefined);
-    const nkeys = new Set(counting.flatMap((each) => each.nkey ?? []));
-    if (counting.length > 0 && nkeys.size === 0) without.push(name);
     const comment = isOperator ? `${name}, the operator` : name;
-    for (const user of nkeys) users.push({ comment, nkey: user, ...permissions });
-  }
-  return { keyring, operator, without, text: printConfiguration(headingFor(path), users) };
+    return [...nkeys].map((user) => ({ comment, nkey: user, ...permissionsOf(rights, stream) }));
+  });
+  const without = logins.filter(({ counts, nkeys }) => counts && nkeys.size === 0);
+  return {
+    operator,
+    users,
+    durables: new Map(agents.flatMap(({ durables }) => Object.entries(durables))),
+    without: without.map(({ agent }) => agent.name),
+  };
 }
 
-function headingFor(path: string): string[] {
+function isSame(one: Told, other: Told): boolean {
+  const text = ({ users, durables }: Told): string => JSON.stringify([users, ...durables]);
+  return text(one) === text(other);
+}
+
+function headingFor(keyring: string): string[] {
   return [
-    `Who may connect, and what each may do. Written by \`swarm up --secure\` from the keyring ${path},`,
+    `Who may connect, and what each may do. Written by \`swarm up --secure\` from the keyring ${keyring},`,
     'and anew whenever that changes: change the keyring, with `swarm keys`, and not this file.',
     '',
     'Each agent logs in by signing with its own key. It may publish what the keyring lets it say (thread.…), the',
