@@ -196,7 +196,9 @@ function describe(issue: z.core.$ZodIssue): string[] {
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => `${printJsonPath([...issue.path, key])}: unknown member`);
   }
-  return [`${printJsonPath(issue.path) || 'the file'}: ${issue.message}`];
+  const messages =
+    issue.code === 'invalid_key' ? issue.issues.map(({ message }) => message) : [issue.message];
+  return messages.map((message) => `${printJsonPath(issue.path) || 'the file'}: ${message}`);
 }
 
 /** What of a file, faulty or not, can be compared with the rest of it. */

@@ -143,11 +143,11 @@ describe('refused, by place and in plain words, is', () => {
     ],
     'a durable without a filter': [
       agents({ name: 'a', durables: { work: [] }, keys: [{ record: k1 }] }),
-      'agents[0].durables.work: not a filter, nor a list of filters',
+      'agents[0].durables.work: a durable has one filter at least',
     ],
     'a durable with a filter that is none': [
       agents({ name: 'a', durables: { work: 'thread..' }, keys: [{ record: k1 }] }),
-      'agents[0].durables.work: not a filter',
+      'agents[0].durables.work: not a subject pattern: "thread.."',
     ],
     'a durable of two filters for two agents': [
       agents(
