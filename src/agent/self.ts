@@ -60,7 +60,7 @@ export function checkpointKeyOf(key: SigningKey): SigningKey {
 
 /** Returns how to connect: as the settings say, and where they name no login, by the key of the agent `name`. */
 export function busOptionsOf(
-  { url, credentials, tls }: Settings,
+  { url, credentials, tls, inboxPrefix }: Settings,
   key: SigningKey | undefined,
   name: string | undefined,
 ): BusOptions {
@@ -68,6 +68,7 @@ export function busOptionsOf(
     url,
     ...(credentials !== undefined && { credentials }),
     ...(tls !== undefined && { tls }),
+    ...(inboxPrefix !== undefined && { inboxPrefix }),
     ...(name !== undefined && { name }),
     ...(key !== undefined && name !== undefined && { nkey: nkeyLoginOf(key, name) }),
   };

@@ -5,11 +5,12 @@
  */
 import type { TlsFiles } from '../bus/credentials.ts';
 import { type EnvValues, readEnvFile } from '../identity/envfile.ts';
+import { readNatsContext } from './nats-context.ts';
 
 export interface SettingSources {
   /** The env file. @default `SWARM_ENV`, else `.env` */
   readonly env?: string;
-  /** @default `NATS_URL`, else `nats://127.0.0.1:4222` */
+  /** @default `NATS_URL`, else that of the context that `NATS_CONTEXT` names, else `nats://127.0.0.1:4222` */
   readonly url?: string;
   /** The path of a creds file. @default `NATS_CREDS`, else none */
   readonly credentials?: string;
@@ -36,6 +37,7 @@ export interface Settings {
   readonly url: string;
   readonly credentials: string | undefined;
   readonly tls: TlsFiles | undefined;
+  readonly inboxPrefix: string | undefined;
   readonly log: string;
   readonly keyring: string;
   /** Whether somebody named the keyring; if so, it must be there. */
@@ -46,7 +48,7 @@ export interface Settings {
   readonly environment: EnvValues;
 }
 
-/** Returns the settings of an agent; throws `ENV_FILE` where an env file is there and cannot be read. */
+/** Returns the settings of an agent; throws `ENV_FILE` where an env file is there and cannot be read, and `BUS_CONTEXT`. */
 export async function readSettings(sources: SettingSources = {}): Promise<Settings> {
   const environment = sources.environment ?? process.env;
   const named = sources.env ?? (environment.SWARM_ENV || undefined);
@@ -55,12 +57,14 @@ export async function readSettings(sources: SettingSources = {}): Promise<Settin
   const present = filled(environment);
   const values: EnvValues = named === undefined ? { ...fromFile, ...present } : { ...present, ...fromFile };
   const keyring = sources.keyring ?? values.SWARM_KEYRING;
+  const context = values.NATS_CONTEXT ? await readNatsContext(values.NATS_CONTEXT, environment) : {};
   return {
     envFile,
     envFileNamed: named !== undefined,
-    url: sources.url ?? values.NATS_URL ?? 'nats://127.0.0.1:4222',
-    credentials: sources.credentials ?? values.NATS_CREDS,
-    tls: sources.tls ?? tlsOf(values),
+    url: sources.url ?? values.NATS_URL ?? context.url ?? 'nats://127.0.0.1:4222',
+    credentials: sources.credentials ?? values.NATS_CREDS ?? context.credentials,
+    tls: sources.tls ?? tlsOf(values) ?? context.tls,
+    inboxPrefix: context.inboxPrefix,
     log: sources.log ?? values.SWARM_LOG ?? 'logs/swarm.jsonl',
     keyring: keyring ?? 'swarm.keys.json',
     keyringNamed: keyring !== undefined,

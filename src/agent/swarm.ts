@@ -51,6 +51,11 @@ export interface SwarmOptions extends SettingSources {
    * agent of it must say the same. @default none are dropped
    */
   readonly maxAgeMs?: number;
+  /**
+   * Copies of each stream that we create, for a cluster: 1, 3 or 5. One that has fewer is refused; one that has more
+   * is taken. @default 1
+   */
+  readonly replicas?: number;
   /** @default the system's */
   readonly clock?: Clock;
   /**
@@ -107,11 +112,12 @@ export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
   const swarm = settings.swarm ?? keyring.swarm;
   const bus = await connectBus(busOptionsOf(settings, key, agent?.name));
   try {
-    const { maxAgeMs } = options;
+    const { maxAgeMs, replicas = 1 } = options;
     const wanted = {
       ...threadsStream,
       name: settings.stream,
       duplicateWindowMs,
+      replicas,
       ...(maxAgeMs !== undefined && { maxAgeMs }),
     };
     const facts = await ensureStream(bus, { ...wanted, clock });
@@ -119,7 +125,7 @@ export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
     const checkpointKey = checkpointKeyOf(key);
     const isKnown = keyring.find(key.publicKey)?.key.checkpoint === checkpointKey.publicKey;
     const { seal = isKnown } = options;
-    const anchoring = seal && agent !== undefined ? new Anchoring(bus, agent.name) : undefined;
+    const anchoring = seal && agent !== undefined ? new Anchoring(bus, agent.name, replicas) : undefined;
     const sealing = {
       key: checkpointKey,
       keyring,

@@ -9,8 +9,6 @@ import { unwatchFile, watchFile } from 'node:fs';
 import { busOptionsOf, inboxPrefixOf, loadKey } from '../agent/self.ts';
 import type { Settings } from '../agent/settings.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
-import { connectBus } from '../bus/connection.ts';
-import { equip } from '../bus/equip.ts';
 import { permissionsOf } from '../bus/permissions.ts';
 import type { SigningKey } from '../identity/key.ts';
 import { type Keyring, loadKeyring } from '../identity/keyring.ts';
@@ -18,6 +16,7 @@ import { printNkey } from '../identity/nkey.ts';
 import { type ServerUser, writeConfigurations } from '../server/configuration.ts';
 import type { ConfiguredServer, NatsCluster, ServerPlace } from '../server/nats-cluster.ts';
 import type { NatsServer } from '../server/nats-server.ts';
+import { equipServers } from './equipping.ts';
 import type { Output } from './output.ts';
 
 const lookEveryMs = 500;
@@ -135,9 +134,9 @@ export class Securing {
     const { settings, key, out } = this.#parts;
     const { operator, durables } = this.#told;
     const { nkey } = busOptionsOf(settings, key, operator);
-    await using bus = await connectBus({ url: cluster.url, name: operator, ...(nkey && { nkey }) });
-    const wanted = { stream: settings.stream, replicas: cluster.servers.length, durables };
-    for (const difference of await equip(bus, wanted)) out.warn(difference);
+    const login = { name: operator, ...(nkey && { nkey }) };
+    const differences = await equipServers(cluster, login, { stream: settings.stream, durables });
+    for (const difference of differences) out.warn(difference);
   }
 }
 

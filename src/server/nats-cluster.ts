@@ -8,7 +8,6 @@
  */
 import { createServer } from 'node:net';
 import { join } from 'node:path';
-import { SwarmError } from '../base/errors.ts';
 import { type NatsServer, type StartOptions, startNatsServer } from './nats-server.ts';
 
 /** A server's place: where it keeps its data, and whom else it talks to. */
@@ -52,46 +51,33 @@ export function clusterOfOne(server: NatsServer): NatsCluster {
   return clusterOf([server]);
 }
 
-const electedWithinMs = 60_000;
-
 /**
- * Starts the servers of `members`, on `port` and the ones after it, and resolves once those of a cluster have a leader.
- * Throws `SERVER_START`, and then none of them runs.
+ * Starts the servers of `members`, on `port` and the ones after it, and resolves once all accept connections.
+ * Those of a cluster then take seconds to agree on leaders, before which JetStream does not answer. Throws
+ * `SERVER_START`, and then none of them runs.
  */
 export async function startNatsCluster(
   members: readonly ConfiguredServer[],
   options: Omit<StartOptions, 'storeDir' | 'configFile' | 'jetstream'> = {},
 ): Promise<NatsCluster> {
-  const { port = 0, monitorPort, onLog, ...rest } = options;
+  const { port = 0, monitorPort, ...rest } = options;
   const nth = (first: number, index: number): number => (first === 0 ? 0 : first + index);
-  const starts = members.map(async ({ place, configFile }, index) => {
-    const leader = place.cluster === undefined ? undefined : new LeaderSeen();
-    const server = await startNatsServer({
+  const starts = members.map(({ place, configFile }, index) =>
+    startNatsServer({
       ...rest,
       storeDir: place.storeDir,
       configFile,
       jetstream: 'configured',
       port: nth(port, index),
       ...(monitorPort !== undefined && { monitorPort: nth(monitorPort, index) }),
-      onLog: (line) => {
-        leader?.read(line);
-        onLog?.(line);
-      },
-    });
-    return { server, leader };
-  });
+    }),
+  );
   const started = await Promise.allSettled(starts);
-  const running = started.flatMap((start) => (start.status === 'fulfilled' ? start.value : []));
-  const cluster = clusterOf(running.map(({ server }) => server));
-  try {
-    const failed = started.find((start) => start.status === 'rejected');
-    if (failed !== undefined) throw failed.reason;
-    await Promise.all(running.map(({ leader }) => leader?.within(electedWithinMs)));
-    return cluster;
-  } catch (failure) {
-    await cluster.stop();
-    throw failure;
-  }
+  const cluster = clusterOf(started.flatMap((start) => (start.status === 'fulfilled' ? start.value : [])));
+  const failed = started.find((start) => start.status === 'rejected');
+  if (failed === undefined) return cluster;
+  await cluster.stop();
+  throw failed.reason;
 }
 
 function clusterOf(servers: readonly NatsServer[]): NatsCluster {
@@ -104,32 +90,6 @@ function clusterOf(servers: readonly NatsServer[]): NatsCluster {
     stop,
     [Symbol.asyncDispose]: stop,
   };
-}
-
-/** Whether a server said that JetStream has a leader: until then it answers no request. */
-class LeaderSeen {
-  readonly #seen: Promise<void>;
-  #resolve: () => void = () => undefined;
-
-  constructor() {
-    this.#seen = new Promise((resolve) => {
-      this.#resolve = resolve;
-    });
-  }
-
-  read(line: string): void {
-    if (/JetStream cluster (?:new )?metadata leader/.test(line)) this.#resolve();
-  }
-
-  /** Throws `SERVER_START` if it does not say so in time. */
-  async within(ms: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      const message = `the servers of the cluster have found no leader within ${ms / 1000} s`;
-      timer = setTimeout(() => reject(new SwarmError('SERVER_START', message)), ms);
-    });
-    await Promise.race([this.#seen, late]).finally(() => clearTimeout(timer));
-  }
 }
 
 async function freePorts(count: number): Promise<number[]> {

@@ -5,8 +5,6 @@ import type { Command } from '@commander-js/extra-typings';
 import { InvalidArgumentError } from 'commander';
 import { readSettings } from '../../agent/settings.ts';
 import { messageOf, SwarmError } from '../../base/errors.ts';
-import { connectBus } from '../../bus/connection.ts';
-import { equip } from '../../bus/equip.ts';
 import { writeConfigurations } from '../../server/configuration.ts';
 import { findNatsServer } from '../../server/find.ts';
 import {
@@ -17,6 +15,7 @@ import {
   startNatsCluster,
 } from '../../server/nats-cluster.ts';
 import { type StartOptions, startNatsServer } from '../../server/nats-server.ts';
+import { equipServers } from '../equipping.ts';
 import type { Invocation } from '../invocation.ts';
 import { given, parsePort } from '../options.ts';
 import type { Output } from '../output.ts';
@@ -82,7 +81,7 @@ Examples:
       };
       await using cluster = await start(options, places, securing);
       if (securing !== undefined) await securing.serve(cluster, interrupted);
-      else if (size !== undefined) await equipOpen(cluster);
+      else if (size !== undefined) await equipServers(cluster, {}, await readSettings()); // an agent would ask for one copy
       tellWhere(cluster, { store, version, asJson: json === true }, out);
       const what = size === undefined ? `nats-server ${version} is` : `${size} of nats-server ${version} are`;
       out.note(`${what} running; Ctrl-C stops ${size === undefined ? 'it' : 'them'}.`);
@@ -115,13 +114,6 @@ async function start(
     if (problem === undefined) throw cause;
     throw new SwarmError('SERVER_START', problem, { cause });
   }
-}
-
-/** Creates the streams with a copy on each server, where the first agent would create them with one. */
-async function equipOpen({ url, servers }: NatsCluster): Promise<void> {
-  const { stream } = await readSettings();
-  await using bus = await connectBus({ url });
-  await equip(bus, { stream, replicas: servers.length });
 }
 
 interface Where {
