@@ -18,19 +18,27 @@ const isEarly: ReadonlySet<ErrorCode> = new Set(['BUS_NO_JETSTREAM', 'BUS_STREAM
  * for until it has leaders, at most a minute. Throws what `connectBus` and `equip` throw.
  */
 export async function equipServers(
-  { url, servers }: NatsCluster,
+  cluster: NatsCluster,
   options: BusOptions,
   wanted: Omit<Equipment, 'replicas'>,
 ): Promise<readonly string[]> {
   const deadline = performance.now() + leadersWithinMs;
   for (;;) {
     try {
-      await using bus = await connectBus({ ...options, url });
-      return await equip(bus, { ...wanted, replicas: servers.length });
+      return await equipOnce(cluster, options, wanted);
     } catch (thrown) {
-      const mayPass = thrown instanceof SwarmError && isEarly.has(thrown.code) && servers.length > 1;
+      const mayPass = thrown instanceof SwarmError && isEarly.has(thrown.code) && cluster.servers.length > 1;
       if (!mayPass || performance.now() > deadline) throw thrown;
       await sleep(pauseMs);
     }
   }
+}
+
+async function equipOnce(
+  { url, servers }: NatsCluster,
+  options: BusOptions,
+  wanted: Omit<Equipment, 'replicas'>,
+): Promise<readonly string[]> {
+  await using bus = await connectBus({ ...options, url });
+  return await equip(bus, { ...wanted, replicas: servers.length });
 }
