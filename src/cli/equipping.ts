@@ -10,6 +10,12 @@ import type { NatsCluster } from '../server/nats-cluster.ts';
 const leadersWithinMs = 60_000;
 const pauseMs = 500;
 
+/**
+ * Two servers of a new cluster that are quicker than the third found one of two, and leave it out until it is started
+ * again (seen with 2.10.27, one start in five on a busy machine).
+ */
+const restartAfterMs = 10_000;
+
 /** With what a cluster answers that has no leader yet, for itself or for a stream. */
 const isEarly: ReadonlySet<ErrorCode> = new Set(['BUS_NO_JETSTREAM', 'BUS_STREAM', 'BUS_CONSUMER']);
 
@@ -22,14 +28,19 @@ export async function equipServers(
   options: BusOptions,
   wanted: Omit<Equipment, 'replicas'>,
 ): Promise<readonly string[]> {
-  const deadline = performance.now() + leadersWithinMs;
+  const started = performance.now();
+  let isRestarted = false;
   for (;;) {
     try {
       return await equipOnce(cluster, options, wanted);
     } catch (thrown) {
       const mayPass = thrown instanceof SwarmError && isEarly.has(thrown.code) && cluster.servers.length > 1;
-      if (!mayPass || performance.now() > deadline) throw thrown;
-      await sleep(pauseMs);
+      const passedMs = performance.now() - started;
+      if (!mayPass || passedMs > leadersWithinMs) throw thrown;
+      if (!isRestarted && passedMs > restartAfterMs) {
+        isRestarted = true;
+        for (const server of cluster.servers) await server.restart();
+      } else await sleep(pauseMs);
     }
   }
 }

@@ -58,15 +58,14 @@ ${place.cluster === undefined ? '' : printCluster(place.cluster)}${users === 'an
 }
 
 function printCluster({ serverName, port, ports }: NonNullable<ServerPlace['cluster']>): string {
-  const others = ports.filter((each) => each !== port);
   return `
 server_name: ${serverName}
 
 cluster {
   name: swarm
   listen: 127.0.0.1:${port}
-  routes: [${others.map((each) => `nats://127.0.0.1:${each}`).join(', ')}]
-  pool_size: -1 # one connection for each pair: several that are made at once can leave servers unaware of each other
+  routes: [${ports.map((each) => `nats://127.0.0.1:${each}`).join(', ')}]
+  pool_size: -1 # one connection for each pair is enough here
 }
 `;
 }
