@@ -77,8 +77,8 @@ Examples:
   $ swarm rerun agents/worker.js                            do its agents do the same again?
 
 Exit codes: 0 true, 1 findings, 2 wrong usage, 3 could not look.
-Environment: NATS_URL, NATS_CREDS, SWARM_ENV, SWARM_LOG, SWARM_KEYRING, SWARM_STATE, SWARM_STREAM,
-SWARM_NAME, SWARM_NATS_SERVER; SWARM_DEBUG=1 is --verbose. A .env file in the current folder may hold them too.`;
+Environment: NATS_URL, NATS_CREDS, NATS_CONTEXT, NATS_CA, NATS_CERT, NATS_KEY, SWARM_ENV, SWARM_LOG, SWARM_KEYRING,
+SWARM_STATE, SWARM_STREAM, SWARM_NAME, SWARM_NATS_SERVER; SWARM_DEBUG=1 is --verbose. A .env file in the current folder may hold them too.`;
 
 /**
  * Runs the subcommand that `args` name. Throws what it throws, and commander's errors, which have been said by then;
