@@ -166,6 +166,15 @@ export class Bus implements AsyncDisposable {
     return this.#maxPayload;
   }
 
+  get serverVersion(): string {
+    return this.nats.info?.version ?? 'unknown';
+  }
+
+  /** Tells one server from all others, in its monitoring too. */
+  get serverId(): string {
+    return this.nats.info?.server_id ?? '';
+  }
+
   get serverName(): string {
     return this.#serverName;
   }

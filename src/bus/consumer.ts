@@ -173,7 +173,12 @@ function ackFloorOf(info: ConsumerInfo): number {
   return info.ack_floor.stream_seq;
 }
 
-async function readConsumer(bus: Bus, stream: string, name: string): Promise<ConsumerInfo | undefined> {
+/** Returns the consumer, or `undefined` where there is none; throws `BUS_CONSUMER` or `BUS_PERMISSION`. */
+export async function readConsumer(
+  bus: Bus,
+  stream: string,
+  name: string,
+): Promise<ConsumerInfo | undefined> {
   try {
     return await bus.manager.consumers.info(stream, name);
   } catch (thrown) {

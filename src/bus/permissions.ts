@@ -33,7 +33,7 @@ export function permissionsOf(client: ClientRights, stream: string): Permissions
   const heard = Object.values(client.durables).flat().flatMap(withinThreads);
   const streams = [stream, checkpointsStream.name, deadStream.name];
   const administration = isOperator
-    ? ['$JS.API.>']
+    ? ['$JS.API.>', `$JS.ACK.${stream}.>`]
     : [
         '$JS.API.INFO',
         ...streams.flatMap((each) => [`$JS.API.STREAM.INFO.${each}`, `$JS.API.STREAM.MSG.GET.${each}`]),

@@ -23,6 +23,10 @@ const entries: Readonly<Record<string, Entry>> = {
     load: () => import('./commands/keys.ts'),
   },
   up: { summary: 'run a local NATS server with JetStream', load: () => import('./commands/up.ts') },
+  doctor: {
+    summary: 'what of keys, broker, clock and disk is as it should be',
+    load: () => import('./commands/doctor.ts'),
+  },
   pub: { summary: 'sign, log and publish a message', load: () => import('./commands/pub.ts') },
   sub: { summary: 'print messages once verified and logged', load: () => import('./commands/sub.ts') },
   dead: {
