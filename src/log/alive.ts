@@ -1,7 +1,7 @@
 /**
  * Which sessions of a log have a writer that lives.
  *
- * A writer holds, for each session that it began, a lock on one byte of `<log>.alive`, by the session's name, until it is
+ * A writer holds, for each session that it began, a lock on one byte of `<log>.alive.lock`, by the session's name, until it is
  * closed or dies: the system frees it then (base/file-lock.ts). The file stays empty. What a session that is not alive
  * left unsaid nobody else says any more. A claim is the same for a task of one agent: one process is at it at a time.
  */
@@ -78,7 +78,7 @@ function byteOf(session: string | Sha256Hex): number {
 }
 
 function alivePathOf(path: string): string {
-  return `${path}.alive`;
+  return `${path}.alive.lock`;
 }
 
 function openShared(path: string): number {
