@@ -4,12 +4,11 @@
  * The client for the broker is loaded only where somebody asks for the stream, and the connection is closed before the
  * log is read.
  */
-import { busOptionsOf, loadKey, loadKnownKeys } from '../agent/self.ts';
 import type { Settings } from '../agent/settings.ts';
 import type * as checkpoints from '../bus/checkpoints.ts';
 import type * as connection from '../bus/connection.ts';
-import type { SigningKey } from '../identity/key.ts';
 import type { Anchor } from '../verify/anchors.ts';
+import { ownBusOptions } from './broker.ts';
 import { readNamedFile } from './files.ts';
 import type { Output } from './output.ts';
 
@@ -27,24 +26,13 @@ export async function anchorsInFiles(files: readonly string[]): Promise<Anchor[]
 /** Returns all checkpoints in the stream, of whatever log and whomever. Throws what `connectBus` and `readCheckpoints` throw. */
 export async function anchorsInStream(settings: Settings, out: Output): Promise<Anchor[]> {
   const { connectBus, readCheckpoints } = await loadBus();
-  const key = await ownKey(settings);
-  const known = key && (await loadKnownKeys(settings).catch(() => undefined));
-  const name = key && known?.keyring.find(key.publicKey)?.agent.name;
-  await using bus = await connectBus(busOptionsOf(settings, key, name));
+  await using bus = await connectBus(await ownBusOptions(settings));
   const anchors: Anchor[] = [];
   for await (const { subject, text } of readCheckpoints(bus)) {
     anchors.push({ text, source: `${subject} at ${bus.address}` });
   }
   out.note(`Read ${anchors.length} checkpoints at ${bus.address}`);
   return anchors;
-}
-
-/** An auditor has none; a broker that asks for one then says so. */
-async function ownKey(settings: Settings): Promise<SigningKey | undefined> {
-  return await loadKey(settings).then(
-    ({ key }) => key,
-    () => undefined,
-  );
 }
 
 // Apart from `await using`: where TypeScript lowers that, it leaves the extension of an import in the same function as it is.
