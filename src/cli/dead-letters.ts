@@ -7,6 +7,7 @@ import { SwarmError } from '../base/errors.ts';
 import { connectBus } from '../bus/connection.ts';
 import type { Keyring } from '../identity/keyring.ts';
 import { ownBusOptions } from './broker.ts';
+import { given } from './options.ts';
 import type { Output } from './output.ts';
 
 /**
