@@ -15,6 +15,7 @@ const pauseMs = 2_000;
 export class Anchoring {
   readonly #bus: Bus;
   readonly #name: string;
+  readonly #replicas: number;
   /** By origin: the newest of each tree. */
   readonly #waiting = new Map<string, string>();
   #sending: Promise<void> | undefined;
@@ -22,9 +23,11 @@ export class Anchoring {
   #isWarned = false;
   #isClosing = false;
 
-  constructor(bus: Bus, name: string) {
+  /** `replicas`: copies of the stream, should we create it. */
+  constructor(bus: Bus, name: string, replicas: number) {
     this.#bus = bus;
     this.#name = name;
+    this.#replicas = replicas;
   }
 
   /** Takes a checkpoint of the tree `origin` to be kept. */
@@ -45,7 +48,7 @@ export class Anchoring {
       const [origin, text] = next;
       this.#waiting.delete(origin);
       try {
-        if (!this.#isStreamThere) await ensureCheckpoints(this.#bus);
+        if (!this.#isStreamThere) await ensureCheckpoints(this.#bus, this.#replicas);
         this.#isStreamThere = true;
         await sendCheckpoint(this.#bus, this.#name, text);
         this.#isWarned = false;

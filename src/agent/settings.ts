@@ -3,15 +3,19 @@
  * environment, else `.env`, else the default. An empty value (`NATS_URL=`) is none. Files are read without touching
  * `process.env`, so that several agents live in one folder.
  */
+import type { TlsFiles } from '../bus/credentials.ts';
 import { type EnvValues, readEnvFile } from '../identity/envfile.ts';
+import { readNatsContext } from './nats-context.ts';
 
 export interface SettingSources {
   /** The env file. @default `SWARM_ENV`, else `.env` */
   readonly env?: string;
-  /** @default `NATS_URL`, else `nats://127.0.0.1:4222` */
+  /** @default `NATS_URL`, else that of the context that `NATS_CONTEXT` names, else `nats://127.0.0.1:4222` */
   readonly url?: string;
   /** The path of a creds file. @default `NATS_CREDS`, else none */
   readonly credentials?: string;
+  /** Files for TLS, in PEM. @default `NATS_CA`, `NATS_CERT`, `NATS_KEY`, else none */
+  readonly tls?: TlsFiles;
   /** @default `SWARM_LOG`, else `logs/swarm.jsonl` */
   readonly log?: string;
   /** @default `SWARM_KEYRING`, else `swarm.keys.json` */
@@ -32,6 +36,8 @@ export interface Settings {
   readonly envFileNamed: boolean;
   readonly url: string;
   readonly credentials: string | undefined;
+  readonly tls: TlsFiles | undefined;
+  readonly inboxPrefix: string | undefined;
   readonly log: string;
   readonly keyring: string;
   /** Whether somebody named the keyring; if so, it must be there. */
@@ -42,7 +48,7 @@ export interface Settings {
   readonly environment: EnvValues;
 }
 
-/** Returns the settings of an agent; throws `ENV_FILE` where an env file is there and cannot be read. */
+/** Returns the settings of an agent; throws `ENV_FILE` where an env file is there and cannot be read, and `BUS_CONTEXT`. */
 export async function readSettings(sources: SettingSources = {}): Promise<Settings> {
   const environment = sources.environment ?? process.env;
   const named = sources.env ?? (environment.SWARM_ENV || undefined);
@@ -51,11 +57,14 @@ export async function readSettings(sources: SettingSources = {}): Promise<Settin
   const present = filled(environment);
   const values: EnvValues = named === undefined ? { ...fromFile, ...present } : { ...present, ...fromFile };
   const keyring = sources.keyring ?? values.SWARM_KEYRING;
+  const context = values.NATS_CONTEXT ? await readNatsContext(values.NATS_CONTEXT, environment) : {};
   return {
     envFile,
     envFileNamed: named !== undefined,
-    url: sources.url ?? values.NATS_URL ?? 'nats://127.0.0.1:4222',
-    credentials: sources.credentials ?? values.NATS_CREDS,
+    url: sources.url ?? values.NATS_URL ?? context.url ?? 'nats://127.0.0.1:4222',
+    credentials: sources.credentials ?? values.NATS_CREDS ?? context.credentials,
+    tls: sources.tls ?? tlsOf(values) ?? context.tls,
+    inboxPrefix: context.inboxPrefix,
     log: sources.log ?? values.SWARM_LOG ?? 'logs/swarm.jsonl',
     keyring: keyring ?? 'swarm.keys.json',
     keyringNamed: keyring !== undefined,
@@ -64,6 +73,16 @@ export async function readSettings(sources: SettingSources = {}): Promise<Settin
     swarm: sources.swarm ?? values.SWARM_NAME,
     environment,
   };
+}
+
+/** Returns the files for TLS that `values` name as the nats CLI has them; `undefined` if none. */
+function tlsOf({ NATS_CA, NATS_CERT, NATS_KEY }: EnvValues): TlsFiles | undefined {
+  const files = {
+    ...(NATS_CA !== undefined && { caFile: NATS_CA }),
+    ...(NATS_CERT !== undefined && { certFile: NATS_CERT }),
+    ...(NATS_KEY !== undefined && { keyFile: NATS_KEY }),
+  };
+  return Object.keys(files).length === 0 ? undefined : files;
 }
 
 function filled(values: EnvValues): EnvValues {

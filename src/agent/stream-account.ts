@@ -2,7 +2,7 @@
  * A stream's side of the ledger: each message that it keeps, as a receiver would judge it.
  */
 import { sha256Hex } from '../base/encoding.ts';
-import type { StoredMessage } from '../bus/stored.ts';
+import type { StoredMessage } from '../bus/read-message.ts';
 import { type RejectReason, rejectReasons } from '../record/kind.ts';
 import type { SignedRecord } from '../record/signed.ts';
 import { admit, type Receiver } from './admission.ts';

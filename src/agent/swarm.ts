@@ -37,7 +37,7 @@ import { type Handler, Handling, type HandlingOptions } from './handling.ts';
 import { Outbox, type Published } from './outbox.ts';
 import { missingRecords, type Reconciliation, reconcile } from './reconcile.ts';
 import { type Resent, resend } from './resend.ts';
-import { checkpointKeyOf, keyringOfOne, loadKey, loadKnownKeys } from './self.ts';
+import { busOptionsOf, checkpointKeyOf, keyringOfOne, loadKey, loadKnownKeys } from './self.ts';
 import { readSettings, type SettingSources } from './settings.ts';
 import { Subscription } from './subscription.ts';
 import { findUnsaid } from './unsaid.ts';
@@ -60,6 +60,11 @@ export interface SwarmOptions extends SettingSources {
    * agent of it must say the same. @default none are dropped
    */
   readonly maxAgeMs?: number;
+  /**
+   * Copies of each stream that we create, for a cluster: 1, 3 or 5. One that has fewer is refused; one that has more
+   * is taken. @default 1
+   */
+  readonly replicas?: number;
   /** @default the system's */
   readonly clock?: Clock;
   /**
@@ -130,17 +135,14 @@ export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
     );
   }
   const swarm = settings.swarm ?? keyring.swarm;
-  const bus = await connectBus({
-    url: settings.url,
-    ...(settings.credentials !== undefined && { credentials: settings.credentials }),
-    ...(agent !== undefined && { name: agent.name }),
-  });
+  const bus = await connectBus(busOptionsOf(settings, key, agent?.name));
   try {
-    const { maxAgeMs } = options;
+    const { maxAgeMs, replicas = 1 } = options;
     const wanted = {
       ...threadsStream,
       name: settings.stream,
       duplicateWindowMs,
+      replicas,
       ...(maxAgeMs !== undefined && { maxAgeMs }),
     };
     const facts = await ensureStream(bus, { ...wanted, clock });
@@ -148,7 +150,7 @@ export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
     const checkpointKey = checkpointKeyOf(key);
     const isKnown = keyring.find(key.publicKey)?.key.checkpoint === checkpointKey.publicKey;
     const { seal = isKnown } = options;
-    const anchoring = seal && agent !== undefined ? new Anchoring(bus, agent.name) : undefined;
+    const anchoring = seal && agent !== undefined ? new Anchoring(bus, agent.name, replicas) : undefined;
     const sealing = {
       key: checkpointKey,
       keyring,

@@ -49,6 +49,7 @@ export const errorCodes = {
   BUS_UNREACHABLE: 'No NATS server answers at the address given.',
   BUS_AUTH: 'The NATS server refused the credentials.',
   BUS_CREDENTIALS: 'The NATS credentials file cannot be read.',
+  BUS_CONTEXT: 'The context of the nats CLI cannot be read, or asks for what is not supported.',
   BUS_TLS: 'The TLS connection to the NATS server failed.',
   BUS_TOO_OLD: 'The NATS server is older than 2.10.',
   BUS_NO_JETSTREAM: 'The NATS server or account has JetStream switched off.',

@@ -18,9 +18,9 @@ export async function sendCheckpoint(bus: Bus, name: string, text: string): Prom
   });
 }
 
-/** Creates the stream unless it is there; throws what `ensureStream` throws. */
-export async function ensureCheckpoints(bus: Bus): Promise<void> {
-  await ensureStream(bus, checkpointsStream);
+/** Creates the stream, of `replicas` copies, unless it is there; throws what `ensureStream` throws. */
+export async function ensureCheckpoints(bus: Bus, replicas: number): Promise<void> {
+  await ensureStream(bus, { ...checkpointsStream, replicas });
 }
 
 /**

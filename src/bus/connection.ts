@@ -21,7 +21,7 @@ import {
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { busStatus } from '../base/events.ts';
 import { parseAddress } from './address.ts';
-import { credentialsOf, type TlsFiles, tlsOf } from './credentials.ts';
+import { credentialsOf, type NkeyLogin, type TlsFiles, tlsOf } from './credentials.ts';
 import { connectFailure } from './failure.ts';
 import { awaitGreeting } from './greeting.ts';
 import { requireJetStream, requireVersion } from './requirements.ts';
@@ -31,11 +31,13 @@ export interface BusOptions {
   readonly url?: string;
   /** Path of a credentials file (JWT and NKey seed). Read again for every reconnect. */
   readonly credentials?: string;
+  /** Our own key, for a server that asks to be shown one; a credentials file or a login in the url goes before. */
+  readonly nkey?: NkeyLogin;
   /** What the server calls this client in its monitoring. @default can-swarm */
   readonly name?: string;
   /** Files for TLS; with none of them, the system's roots, and TLS wherever the server offers it. */
   readonly tls?: TlsFiles;
-  /** Where replies come to; the account must let us subscribe below it. @default _INBOX */
+  /** Where replies come to; the account must let us subscribe below it. @default that of `nkey` if it counts, else _INBOX */
   readonly inboxPrefix?: string;
   /** How long the first connection may take, for each server. @default 5000 */
   readonly connectTimeoutMs?: number;
@@ -61,7 +63,8 @@ export interface BusListener {
 export async function connectBus(options: BusOptions = {}): Promise<Bus> {
   const { connectTimeoutMs = 5_000, reconnectWaitMs = 500 } = options;
   const address = parseAddress(options.url ?? 'nats://127.0.0.1:4222');
-  const login = await credentialsOf(address, options.credentials);
+  const login = await credentialsOf(address, options);
+  const inboxPrefix = options.inboxPrefix ?? login.inboxPrefix ?? '_INBOX';
   const settings: NodeConnectionOptions = {
     servers: [...address.servers],
     name: options.name ?? 'can-swarm',
@@ -73,9 +76,9 @@ export async function connectBus(options: BusOptions = {}): Promise<Bus> {
     reconnectJitterTLS: reconnectWaitMs,
     pingInterval: options.pingIntervalMs ?? 10_000,
     maxPingOut: 2,
+    inboxPrefix,
   };
   if (login.authenticator !== undefined) settings.authenticator = login.authenticator;
-  if (options.inboxPrefix !== undefined) settings.inboxPrefix = options.inboxPrefix;
   if (options.tls !== undefined || address.tls) settings.tls = await tlsOf(options.tls ?? {});
 
   let connection: NatsConnection;
@@ -86,6 +89,7 @@ export async function connectBus(options: BusOptions = {}): Promise<Bus> {
     throw connectFailure(thrown, {
       shown: address.shown,
       loginWords: login.words,
+      ...(login.wayOut !== undefined && { wayOut: login.wayOut }),
       timeoutMs: connectTimeoutMs,
     });
   }
@@ -93,10 +97,7 @@ export async function connectBus(options: BusOptions = {}): Promise<Bus> {
     requireVersion(connection.info?.version ?? '0', address.shown);
     const manager = await jetstreamManager(connection, { checkAPI: false, timeout: administeredWithinMs });
     await requireJetStream(manager, address.shown);
-    return new Bus(connection, manager, {
-      address: address.shown,
-      inboxPrefix: options.inboxPrefix ?? '_INBOX',
-    });
+    return new Bus(connection, manager, { address: address.shown, inboxPrefix });
   } catch (thrown) {
     await connection.close();
     throw thrown;
@@ -163,6 +164,15 @@ export class Bus implements AsyncDisposable {
   /** The most bytes of headers and payload together that the server takes in one message. */
   get maxPayload(): number {
     return this.#maxPayload;
+  }
+
+  get serverVersion(): string {
+    return this.nats.info?.version ?? 'unknown';
+  }
+
+  /** Tells one server from all others, in its monitoring too. */
+  get serverId(): string {
+    return this.nats.info?.server_id ?? '';
   }
 
   get serverName(): string {

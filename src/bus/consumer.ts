@@ -50,25 +50,7 @@ const forgottenAfterMs = 300_000;
 /** Opens the consumer, creating it where missing; throws `BUS_CONSUMER`, `BUS_PERMISSION` or `USAGE`. */
 export async function openConsumer(bus: Bus, options: ConsumerOptions): Promise<Deliveries> {
   const { stream, durable, prefetch = 256 } = options;
-  if (durable !== undefined && !/^[A-Za-z0-9_-]{1,64}$/.test(durable)) {
-    throw new SwarmError(
-      'USAGE',
-      `not a consumer name: ${JSON.stringify(durable)} (1 to 64 letters, digits, _ and -)`,
-    );
-  }
-  const config = consumerConfig(options);
-  const read = async (): Promise<ConsumerInfo | undefined> => {
-    const found = await readConsumer(bus, stream, config.name);
-    return found && (await withinStream(bus, stream, found));
-  };
-  const info = (await read()) ?? (await createConsumer(bus, stream, config));
-  const differences = consumerDifferences(config, info.config);
-  if (differences.length > 0) {
-    throw new SwarmError(
-      'BUS_CONSUMER',
-      `consumer ${config.name} of stream ${stream} exists otherwise: ${differences.join('; ')}. Use another name, or delete it (nats consumer rm ${stream} ${config.name})`,
-    );
-  }
+  const { config, info } = await ensureConsumer(bus, options);
   return new Deliveries(bus, {
     stream,
     name: config.name,
@@ -78,12 +60,54 @@ export async function openConsumer(bus: Bus, options: ConsumerOptions): Promise<
     ackWaitMs: (info.config.ack_wait ?? 30e9) / 1e6,
     ackFloor: ackFloorOf(info),
     onArrival: options.onArrival,
-    read,
+    read: () => readWithin(bus, stream, config.name),
     recreate: (ackFloor) => recreateConsumer(bus, stream, config, ackFloor),
   });
 }
 
 type NamedConfig = Partial<ConsumerConfig> & { readonly name: string };
+
+/**
+ * Creates the consumer where it is missing, and returns it with what was asked for. One that exists with another filter
+ * is given ours only where `refilter` says so. Throws what `openConsumer` throws.
+ */
+export async function ensureConsumer(
+  bus: Bus,
+  options: ConsumerOptions & { readonly refilter?: boolean },
+): Promise<{ config: NamedConfig; info: ConsumerInfo }> {
+  const { stream, durable, refilter = false } = options;
+  if (durable !== undefined && !/^[A-Za-z0-9_-]{1,64}$/.test(durable)) {
+    throw new SwarmError(
+      'USAGE',
+      `not a consumer name: ${JSON.stringify(durable)} (1 to 64 letters, digits, _ and -)`,
+    );
+  }
+  const config = consumerConfig(options);
+  let info = (await readWithin(bus, stream, config.name)) ?? (await createConsumer(bus, stream, config));
+  if (refilter && filtersOf(info.config) !== filtersOf(config)) {
+    info = await changeFilter(bus, stream, config);
+  }
+  const differences = consumerDifferences(config, info.config);
+  if (differences.length > 0) {
+    throw new SwarmError(
+      'BUS_CONSUMER',
+      `consumer ${config.name} of stream ${stream} exists otherwise: ${differences.join('; ')}. Use another name, or delete it (nats consumer rm ${stream} ${config.name})`,
+    );
+  }
+  return { config, info };
+}
+
+async function changeFilter(
+  bus: Bus,
+  stream: string,
+  { name, filter_subject = '', filter_subjects = [] }: NamedConfig,
+): Promise<ConsumerInfo> {
+  try {
+    return await bus.manager.consumers.update(stream, name, { filter_subject, filter_subjects });
+  } catch (thrown) {
+    throw consumerFailure(`cannot change the filter of consumer ${name} of stream ${stream}`, thrown);
+  }
+}
 
 /** Returns what nats-server is asked for. */
 function consumerConfig(options: ConsumerOptions): NamedConfig {
@@ -149,7 +173,12 @@ function ackFloorOf(info: ConsumerInfo): number {
   return info.ack_floor.stream_seq;
 }
 
-async function readConsumer(bus: Bus, stream: string, name: string): Promise<ConsumerInfo | undefined> {
+/** Returns the consumer, or `undefined` where there is none; throws `BUS_CONSUMER` or `BUS_PERMISSION`. */
+export async function readConsumer(
+  bus: Bus,
+  stream: string,
+  name: string,
+): Promise<ConsumerInfo | undefined> {
   try {
     return await bus.manager.consumers.info(stream, name);
   } catch (thrown) {
@@ -190,6 +219,12 @@ async function recreateConsumer(
       ? { deliver_policy: DeliverPolicy.All }
       : { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: ackFloor + 1 };
   return createConsumer(bus, stream, { ...config, ...start });
+}
+
+/** Returns the consumer, if it is there, which hands out what comes next. */
+async function readWithin(bus: Bus, stream: string, name: string): Promise<ConsumerInfo | undefined> {
+  const found = await readConsumer(bus, stream, name);
+  return found && (await withinStream(bus, stream, found));
 }
 
 /**
@@ -242,8 +277,10 @@ export async function mendConsumers(bus: Bus, stream: string): Promise<readonly 
 }
 
 function consumerFailure(what: string, cause: unknown): SwarmError {
-  if (isPermissionRefused(cause))
-    return new SwarmError('BUS_PERMISSION', `${what}: ${messageOf(cause)}`, { cause });
+  if (isPermissionRefused(cause)) {
+    const wayOut = 'whoever keeps the keyring names the durables of each agent (`swarm keys add --durable`)';
+    return new SwarmError('BUS_PERMISSION', `${what}: ${messageOf(cause)}; ${wayOut}`, { cause });
+  }
   const why = isStreamMissing(cause) ? 'there is no such stream' : messageOf(cause);
   return new SwarmError('BUS_CONSUMER', `${what}: ${why}`, { cause });
 }

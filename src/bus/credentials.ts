@@ -27,21 +27,34 @@ export async function tlsOf(files: TlsFiles): Promise<TlsOptions> {
   return { ...files };
 }
 
+/** A key of our own to prove ourselves with, at a server that knows it as a user's NKey. */
+export interface NkeyLogin {
+  /** The user, "U…". */
+  readonly user: string;
+  /** Returns the Ed25519 signature of what the server asks to have signed. */
+  sign(nonce: Uint8Array): Uint8Array;
+  /** Where replies come to for this user. */
+  readonly inboxPrefix: string;
+}
+
 export interface Credentials {
   readonly authenticator?: Authenticator;
   readonly words: string;
+  /** What to do should they be refused. @default what a person does about a url or a file */
+  readonly wayOut?: string;
+  readonly inboxPrefix?: string;
 }
 
-/** Returns what to connect with: the file if there is one, else what the address holds. Throws `BUS_CREDENTIALS`. */
+/** Returns what to connect with: the file if there is one, else what the address holds, else the key. Throws `BUS_CREDENTIALS`. */
 export async function credentialsOf(
   address: BrokerAddress,
-  credentials: string | undefined,
+  { credentials, nkey }: { readonly credentials?: string; readonly nkey?: NkeyLogin },
 ): Promise<Credentials> {
   if (credentials !== undefined) return credentialsOfFile(credentials);
   const { login } = address;
   switch (login.by) {
     case 'nothing':
-      return { words: '' };
+      return nkey === undefined ? { words: '' } : credentialsOfKey(nkey);
     case 'token':
       return { words: 'the token in the url', authenticator: () => ({ auth_token: login.token }) };
     case 'password':
@@ -50,6 +63,19 @@ export async function credentialsOf(
         authenticator: () => ({ user: login.user, pass: login.password }),
       };
   }
+}
+
+/** A server that asks for no signature learns nothing of the key. */
+function credentialsOfKey({ user, sign, inboxPrefix }: NkeyLogin): Credentials {
+  const authenticator: Authenticator = (nonce) =>
+    nonce ? { nkey: user, sig: Buffer.from(sign(Buffer.from(nonce))).toString('base64url') } : undefined;
+  return {
+    words: `this agent's key, as the NATS user ${user}`,
+    wayOut:
+      'add it to the keyring that the server goes by (`swarm keys show`, `swarm keys add`), or name a credentials file (--creds, NATS_CREDS)',
+    authenticator,
+    inboxPrefix,
+  };
 }
 
 /** A credentials file that is renewed while we run is read again; one that cannot be is no reason to give up. */

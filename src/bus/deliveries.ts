@@ -376,8 +376,10 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
   }
 
   async #isThere(): Promise<boolean> {
+    let isMissing = false;
     try {
       const found = await this.#options.read();
+      isMissing = found === undefined;
       const info = found ?? (await this.#options.recreate(this.#ackFloor));
       if (found === undefined)
         this.#bus.warn(
@@ -387,7 +389,8 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
       this.#forgetBehind(info.delivered.stream_seq);
       return true;
     } catch (thrown) {
-      if (thrown instanceof SwarmError && thrown.code === 'BUS_PERMISSION') return true; // may not look, may read
+      const isRefused = thrown instanceof SwarmError && thrown.code === 'BUS_PERMISSION';
+      if (isRefused && !isMissing) return true; // may not look, may read
       this.#bus.warn(
         `cannot reach consumer ${this.name} of stream ${this.stream} (${messageOf(thrown)}); trying on`,
       );

@@ -11,12 +11,16 @@ export interface Attempt {
   readonly shown: string;
   /** What the client proved itself with: `the token in the url`. Empty if with nothing. */
   readonly loginWords: string;
+  /** What to do where that is refused. @default correct the url, or name a credentials file */
+  readonly wayOut?: string;
   readonly timeoutMs: number;
 }
 
 /** Returns what `thrown`, from the client's `connect`, means: `BUS_UNREACHABLE`, `BUS_AUTH` or `BUS_TLS`. */
 export function connectFailure(thrown: unknown, attempt: Attempt): SwarmError {
   const { shown, loginWords, timeoutMs } = attempt;
+  const { wayOut = 'correct the url (--url, NATS_URL), or name a credentials file (--creds, NATS_CREDS)' } =
+    attempt;
   const cause = rootOf(thrown);
   if (
     thrown instanceof errors.AuthorizationError ||
@@ -24,8 +28,8 @@ export function connectFailure(thrown: unknown, attempt: Attempt): SwarmError {
   ) {
     const message =
       loginWords === ''
-        ? `${shown} asks for credentials and none were given; put them into the url (--url, NATS_URL), or name a credentials file (--creds, NATS_CREDS)`
-        : `${shown} refused ${loginWords} (${thrown.message.toLowerCase()}); correct the url (--url, NATS_URL), or name a credentials file (--creds, NATS_CREDS)`;
+        ? `${shown} asks for credentials and none were given; use the key of an agent in the keyring (--env, SWARM_ENV), put a login into the url (--url, NATS_URL), or name a credentials file (--creds, NATS_CREDS)`
+        : `${shown} refused ${loginWords} (${thrown.message.toLowerCase()}); ${wayOut}`;
     return new SwarmError('BUS_AUTH', message, { cause });
   }
   if (isAboutTls(cause)) {

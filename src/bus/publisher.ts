@@ -18,9 +18,9 @@ import { matchesPattern, type Subject, type SubjectPattern } from '../base/subje
 import { BrokerClock } from './broker-clock.ts';
 import type { ClockOffset } from './clock.ts';
 import type { Bus } from './connection.ts';
-import { readStored } from './find.ts';
 import { encodeHeaders, type HeaderValues } from './headers.ts';
 import { Publish, type Published, type PublishHome } from './publish.ts';
+import { readStored } from './read-message.ts';
 import { PublishError } from './refusal.ts';
 import { Requests } from './requests.ts';
 import { brokerTime, isStreamMissing } from './stream.ts';

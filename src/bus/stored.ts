@@ -2,15 +2,17 @@
  * What a stream keeps: where it begins and ends, and its messages in their order, up to the end that it has when asked.
  *
  * They are read by a consumer that keeps no state and is gone afterwards, a batch at a time, so a slow reader holds one
- * batch. A connection that breaks is waited for, and reading goes on after the last message that came.
+ * batch; where we may not create one, message by message. A connection that breaks is waited for, and reading goes on after the last message that came.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { AckPolicy, type ConsumerConfig, DeliverPolicy, ReplayPolicy } from '@nats-io/jetstream';
 import { createInbox, type Msg } from '@nats-io/transport-node';
 import { messageOf, SwarmError } from '../base/errors.ts';
+import { matchesPattern, type SubjectPattern } from '../base/subject.ts';
 import type { Bus } from './connection.ts';
 import { headerBlock, ReceivedHeaders } from './headers.ts';
 import { type Delivery, parseDelivery } from './message.ts';
+import { firstSince, readNext, type StoredMessage } from './read-message.ts';
 import { isPermissionRefused } from './requirements.ts';
 import { isStreamMissing } from './stream.ts';
 import { parseTime, printTime } from './time.ts';
@@ -50,16 +52,6 @@ export async function readStreamState(bus: Bus, name: string): Promise<StreamSta
     const why = isStreamMissing(cause) ? 'there is no such stream' : messageOf(cause);
     throw new SwarmError(code, `cannot read stream ${name} at ${bus.address}: ${why}`, { cause });
   }
-}
-
-export interface StoredMessage {
-  readonly seq: number;
-  /** When the broker stored it: what decides whether receivers find it fresh. */
-  readonly timestampNs: bigint;
-  readonly subject: string;
-  /** A view into a larger buffer; empty where only headers were asked for. */
-  readonly data: Uint8Array;
-  readonly headers: ReceivedHeaders;
 }
 
 export interface ReadStored {
@@ -120,7 +112,12 @@ async function* readFrom(
 ): AsyncGenerator<StoredMessage> {
   const { stream } = options;
   const config = consumerConfig(options, after);
-  const { name, num_pending: count } = await bus.manager.consumers.add(stream, config);
+  const consumer = await bus.manager.consumers.add(stream, config).catch((thrown: unknown) => {
+    if (isPermissionRefused(thrown)) return undefined;
+    throw thrown;
+  });
+  if (consumer === undefined) return yield* readOneByOne(bus, options, after, deadline);
+  const { name, num_pending: count } = consumer;
   if (count === 0) return void (await forget(bus, stream, name));
   const batches = new Batches(bus, stream, name);
   try {
@@ -140,6 +137,29 @@ async function* readFrom(
   } finally {
     batches.close();
     await forget(bus, stream, name);
+  }
+}
+
+async function* readOneByOne(
+  bus: Bus,
+  { stream, subjects = ['>'], sinceNs }: ReadStored,
+  after: number,
+  deadline: number,
+): AsyncGenerator<StoredMessage> {
+  const { firstSeq, lastSeq } = await readStreamState(bus, stream);
+  const [only = '>', ...more] = subjects;
+  const subject = more.length === 0 ? only : '>';
+  const isAsked = (there: string): boolean =>
+    more.length === 0 || subjects.some((pattern) => matchesPattern(pattern as SubjectPattern, there));
+  let seq = after + 1;
+  if (after === 0)
+    seq = sinceNs === undefined ? firstSeq : await firstSince(bus, { stream, subject, sinceNs });
+  for (let seen = 0; seq <= lastSeq; seen += 1) {
+    if (performance.now() > deadline) throw new Error(`${seen} messages looked at, then time was up`);
+    const message = await readNext(bus, { stream, subject, seq });
+    if (message === undefined || message.seq > lastSeq) return;
+    if (isAsked(message.subject)) yield message;
+    seq = message.seq + 1;
   }
 }
 

@@ -162,7 +162,8 @@ export async function brokerTime(bus: Bus, stream: string): Promise<bigint> {
   return time;
 }
 
-async function readStream(bus: Bus, name: string): Promise<StreamInfo | undefined> {
+/** Returns the stream, or `undefined` where there is none; throws `BUS_STREAM` or `BUS_PERMISSION`. */
+export async function readStream(bus: Bus, name: string): Promise<StreamInfo | undefined> {
   try {
     return await bus.manager.streams.info(name);
   } catch (thrown) {

@@ -8,8 +8,8 @@ import type { Settings } from '../agent/settings.ts';
 import type * as checkpoints from '../bus/checkpoints.ts';
 import type * as connection from '../bus/connection.ts';
 import type { Anchor } from '../verify/anchors.ts';
+import { ownBusOptions } from './broker.ts';
 import { readNamedFile } from './files.ts';
-import { given } from './options.ts';
 import type { Output } from './output.ts';
 
 /** Returns the checkpoints in `files`, each of which must be of the log. Throws `FILE_FAILED`. */
@@ -24,9 +24,9 @@ export async function anchorsInFiles(files: readonly string[]): Promise<Anchor[]
 }
 
 /** Returns all checkpoints in the stream, of whatever log and whomever. Throws what `connectBus` and `readCheckpoints` throw. */
-export async function anchorsInStream({ url, credentials }: Settings, out: Output): Promise<Anchor[]> {
+export async function anchorsInStream(settings: Settings, out: Output): Promise<Anchor[]> {
   const { connectBus, readCheckpoints } = await loadBus();
-  await using bus = await connectBus({ url, ...given({ credentials }) });
+  await using bus = await connectBus(await ownBusOptions(settings));
   const anchors: Anchor[] = [];
   for await (const { subject, text } of readCheckpoints(bus)) {
     anchors.push({ text, source: `${subject} at ${bus.address}` });

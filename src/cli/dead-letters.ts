@@ -6,6 +6,7 @@ import type { Settings } from '../agent/settings.ts';
 import { SwarmError } from '../base/errors.ts';
 import { connectBus } from '../bus/connection.ts';
 import type { Keyring } from '../identity/keyring.ts';
+import { ownBusOptions } from './broker.ts';
 import { given } from './options.ts';
 import type { Output } from './output.ts';
 
@@ -14,12 +15,12 @@ import type { Output } from './output.ts';
  * `connectBus` and `readDeadLetters` throw.
  */
 export async function deadLetters(
-  { url, credentials, stream }: Settings,
+  settings: Settings,
   keyring: Keyring,
   out: Output,
 ): Promise<DeadLettersFound> {
-  await using bus = await connectBus({ url, ...given({ credentials }) });
-  const found = await readDeadLetters(bus, { stream, keyring });
+  await using bus = await connectBus(await ownBusOptions(settings));
+  const found = await readDeadLetters(bus, { stream: settings.stream, keyring });
   for (const { seq, subject, problem } of found.others) {
     out.warn(`message ${seq} of the stream DEAD, on ${subject}, is no dead letter: ${problem}`);
   }

@@ -4,6 +4,7 @@
 import type { Command } from '@commander-js/extra-typings';
 import { InvalidArgumentError } from 'commander';
 import type { SettingSources } from '../agent/settings.ts';
+import { parsePattern } from '../base/subject.ts';
 
 /** What a command that joins the swarm was told; the rest is left to the env file and the environment. */
 export type JoinOptions = {
@@ -59,6 +60,18 @@ export function given<T extends object>(options: T): Given<T> {
 /** Returns an option that was given several times, in order. */
 export function collect(value: string, before: readonly string[] | undefined): readonly string[] {
   return [...(before ?? []), value];
+}
+
+/** Returns durables as a keyring has them, given once for each filter as `NAME=FILTER`. */
+export function collectDurable(
+  text: string,
+  before: Readonly<Record<string, readonly string[]>> = {},
+): Readonly<Record<string, readonly string[]>> {
+  const [, name, filter] = /^([A-Za-z0-9_-]{1,64})=(.+)$/.exec(text) ?? [];
+  if (name === undefined || filter === undefined) {
+    throw new InvalidArgumentError("It is not a durable and its filter: worker='thread.*.planner'.");
+  }
+  return { ...before, [name]: [...(before[name] ?? []), parsePattern(filter)] };
 }
 
 /** Returns the number of a port; 0 is a free one. */

@@ -23,6 +23,10 @@ const entries: Readonly<Record<string, Entry>> = {
     load: () => import('./commands/keys.ts'),
   },
   up: { summary: 'run a local NATS server with JetStream', load: () => import('./commands/up.ts') },
+  doctor: {
+    summary: 'what of keys, broker, clock and disk is as it should be',
+    load: () => import('./commands/doctor.ts'),
+  },
   pub: { summary: 'sign, log and publish a message', load: () => import('./commands/pub.ts') },
   sub: { summary: 'print messages once verified and logged', load: () => import('./commands/sub.ts') },
   dead: {
@@ -77,8 +81,8 @@ Examples:
   $ swarm rerun agents/worker.js                            do its agents do the same again?
 
 Exit codes: 0 true, 1 findings, 2 wrong usage, 3 could not look.
-Environment: NATS_URL, NATS_CREDS, SWARM_ENV, SWARM_LOG, SWARM_KEYRING, SWARM_STATE, SWARM_STREAM,
-SWARM_NAME, SWARM_NATS_SERVER; SWARM_DEBUG=1 is --verbose. A .env file in the current folder may hold them too.`;
+Environment: NATS_URL, NATS_CREDS, NATS_CONTEXT, NATS_CA, NATS_CERT, NATS_KEY, SWARM_ENV, SWARM_LOG, SWARM_KEYRING,
+SWARM_STATE, SWARM_STREAM, SWARM_NAME, SWARM_NATS_SERVER; SWARM_DEBUG=1 is --verbose. A .env file in the current folder may hold them too.`;
 
 /**
  * Runs the subcommand that `args` name. Throws what it throws, and commander's errors, which have been said by then;

@@ -29,11 +29,11 @@ export interface WithAgentOptions {
 }
 
 /**
- * Returns `keyring` with `entry` in it, and `keyring` itself if it is there already. Rights that the entry names are
- * then all that the agent has, so that the same entry always means the same; without any, a new agent has its default
- * ones and another keeps what it has. Throws `KEYRING_CONFLICT` where the name has another key and `rotate` is not set,
- * where a key is another agent's, and where the entry says otherwise than the keyring of a key that both have;
- * `KEYRING_INVALID` for an entry that no keyring could hold.
+ * Returns `keyring` with `entry` in it, and `keyring` itself if it is there already. Rights that the entry names, to
+ * publish or to durables, are then all that the agent has, so that the same entry always means the same; those that it
+ * does not name a new agent has by default and another keeps. Throws `KEYRING_CONFLICT` where the name has another key
+ * and `rotate` is not set, where a key is another agent's, and where the entry says otherwise than the keyring of a key
+ * that both have; `KEYRING_INVALID` for an entry that no keyring could hold.
  */
 export function withAgent(keyring: Keyring, entry: AgentEntry, options: WithAgentOptions = {}): Keyring {
   for (const { record } of entry.keys) {
@@ -55,7 +55,8 @@ export function withAgent(keyring: Keyring, entry: AgentEntry, options: WithAgen
     const again = entry.keys.find(({ record }) => record === key.record);
     return again === undefined ? key : merged(entry.name, key, again);
   });
-  const rights = entry.publish === undefined ? {} : { publish: entry.publish };
+  const { publish, durables } = entry;
+  const rights = { ...(publish && { publish }), ...(durables && { durables }) };
   const agent = { ...present, ...rights, keys: [...kept, ...added] };
   if (sameJson(agent, present)) return keyring;
   return withEntries(
@@ -77,11 +78,21 @@ function merged(name: string, key: KeyringKey, again: KeyringKey): KeyringKey {
   return { ...key, ...again };
 }
 
-/** Returns `keyring` without the agent of that name; throws `USAGE` where there is none. */
+/** Returns `keyring` with the agent of that name as its operator; throws `USAGE` where there is none. */
+export function withOperator(keyring: Keyring, name: string): Keyring {
+  if (keyring.named(name) === undefined) throw noAgent(keyring, name);
+  if (keyring.operator === name) return keyring;
+  const { agents, ...rest } = keyring.file;
+  return Keyring.from({ ...rest, operator: name, agents }, 'the keyring with this change');
+}
+
+/** Returns `keyring` without the agent of that name, and without an operator if it was that; throws `USAGE` where there is none. */
 export function withoutAgent(keyring: Keyring, name: string): Keyring {
+  const { operator, ...rest } = keyring.file;
   const agents = keyring.file.agents.filter((agent) => agent.name !== name);
-  if (agents.length < keyring.file.agents.length) return withEntries(keyring, agents);
-  throw noAgent(keyring, name);
+  if (agents.length === keyring.file.agents.length) throw noAgent(keyring, name);
+  if (operator !== name) return withEntries(keyring, agents);
+  return Keyring.from({ ...rest, agents }, 'the keyring with this change');
 }
 
 /** Returns the error for a name that is no agent's: it says whose there are. */

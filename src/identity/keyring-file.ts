@@ -26,10 +26,14 @@ export interface KeyringKey {
   readonly revoked?: Revocation;
 }
 
+/** What durables an agent has: the filter, or the filters, of each name. */
+export type Durables = Readonly<Record<string, string | readonly string[]>>;
+
 /** An agent as the file has it: without `publish` it may speak under its own name in every thread. */
 export interface AgentEntry {
   readonly name: string;
   readonly publish?: readonly string[];
+  readonly durables?: Durables;
   readonly keys: readonly KeyringKey[];
 }
 
@@ -38,6 +42,7 @@ export interface KeyringFile {
   readonly $schema?: string;
   readonly version: 1;
   readonly swarm?: string;
+  readonly operator?: string;
   readonly agents: readonly AgentEntry[];
 }
 
@@ -124,6 +129,17 @@ const keySchema = z.strictObject({
     .describe('From where on the key no longer counts: a place in a log, because a thief can choose a time.'),
 });
 
+const durableGrammar = /^[A-Za-z0-9_-]{1,64}$/;
+
+const durablesSchema = z.record(
+  z.string().regex(durableGrammar, {
+    error: ({ input }) => `not a durable's name: ${quoted(input)} (1 to 64 letters, digits, _ and -)`,
+  }),
+  z.union([patternSchema, z.array(patternSchema).min(1, { error: 'a durable has one filter at least' })], {
+    error: 'not a filter, nor a list of filters',
+  }),
+);
+
 const agentSchema = z.strictObject({
   name: z
     .string()
@@ -135,6 +151,11 @@ const agentSchema = z.strictObject({
     .array(patternSchema)
     .optional()
     .describe('Subjects it may publish on, * and > allowed. Left out: thread.*.<name> and thread.*.<name>.>'),
+  durables: durablesSchema
+    .optional()
+    .describe(
+      'The durables that it may read at a broker that knows the agents, each with its filter or filters.',
+    ),
   keys: z
     .array(keySchema)
     .min(1, { error: 'an agent has one key at least' })
@@ -152,6 +173,10 @@ const keyringSchema = z
       })
       .optional()
       .describe('The swarm that this keyring is for.'),
+    operator: z
+      .string()
+      .optional()
+      .describe('The agent that may create streams and durables at a broker that knows the agents.'),
     agents: z.array(agentSchema).describe('Who belongs to the swarm.'),
   })
   .meta({
@@ -171,18 +196,25 @@ function describe(issue: z.core.$ZodIssue): string[] {
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => `${printJsonPath([...issue.path, key])}: unknown member`);
   }
-  return [`${printJsonPath(issue.path) || 'the file'}: ${issue.message}`];
+  const messages =
+    issue.code === 'invalid_key' ? issue.issues.map(({ message }) => message) : [issue.message];
+  return messages.map((message) => `${printJsonPath(issue.path) || 'the file'}: ${message}`);
 }
 
 /** What of a file, faulty or not, can be compared with the rest of it. */
 const comparableText = z.string().optional().catch(undefined);
+const comparableFilters = z
+  .union([z.string().transform((filter) => [filter]), z.array(z.string())])
+  .catch([]);
 const comparableSchema = z
   .object({
+    operator: comparableText,
     agents: z
       .array(
         z
           .object({
             name: comparableText,
+            durables: z.record(z.string(), comparableFilters).optional().catch(undefined),
             keys: z
               .array(
                 z
@@ -191,18 +223,23 @@ const comparableSchema = z
               )
               .catch([]),
           })
-          .catch({ name: undefined, keys: [] }),
+          .catch({ name: undefined, durables: undefined, keys: [] }),
       )
       .catch([]),
   })
-  .catch({ agents: [] });
+  .catch({ operator: undefined, agents: [] });
 
-/** Returns where a name or key stands twice, or a key for two purposes or two agents. */
+/** Returns where a name or key stands twice, a key for two purposes or two agents, or a name for nobody. */
 function conflictsIn(file: unknown): string[] {
   const problems: string[] = [];
   const names = new Map<string, string>();
   const seen = new Map<string, { agent: number; purpose: string; path: string }>();
-  for (const [agent, { name, keys }] of comparableSchema.parse(file).agents.entries()) {
+  const filtersOf = new Map<string, { filters: string; path: string }>();
+  const { operator, agents } = comparableSchema.parse(file);
+  if (operator !== undefined && !agents.some(({ name }) => name === operator)) {
+    problems.push(`operator: no agent ${quoted(operator)} is in this file`);
+  }
+  for (const [agent, { name, durables = {}, keys }] of agents.entries()) {
     if (name !== undefined) {
       const path = printJsonPath(['agents', agent, 'name']);
       const earlier = names.get(name);
@@ -211,6 +248,14 @@ function conflictsIn(file: unknown): string[] {
         problems.push(
           `${path}: ${quoted(name)} is already ${earlier}; an agent has one entry, with all its keys`,
         );
+    }
+    for (const [durable, list] of Object.entries(durables)) {
+      const path = printJsonPath(['agents', agent, 'durables', durable]);
+      const filters = list.toSorted().join(' ');
+      const earlier = filtersOf.get(durable);
+      if (earlier === undefined) filtersOf.set(durable, { filters, path });
+      else if (earlier.filters !== filters)
+        problems.push(`${path}: another filter than at ${earlier.path}; a durable that agents share has one`);
     }
     for (const [index, key] of keys.entries()) {
       for (const purpose of ['record', 'checkpoint', 'nkey'] as const) {

@@ -15,17 +15,19 @@ import { checkKeyringFile, type KeyringFile, type KeyringKey } from './keyring-f
 
 export {
   type AgentEntry,
+  type Durables,
   type KeyringFile,
   type KeyringKey,
   keyringJsonSchema,
   type Revocation,
 } from './keyring-file.ts';
 
-/** An agent with what it may publish on, said or not. */
+/** An agent with what it may publish on, said or not, and the filters of its durables. */
 export interface Agent {
   readonly name: string;
   readonly keys: readonly KeyringKey[];
   readonly publish: readonly SubjectPattern[];
+  readonly durables: Readonly<Record<string, readonly SubjectPattern[]>>;
 }
 
 const subjectsRemembered = 1024;
@@ -34,6 +36,8 @@ export class Keyring {
   /** What the file holds, for who edits it. */
   readonly file: KeyringFile;
   readonly swarm: string | undefined;
+  /** The name of the agent that may create streams and durables at a broker that knows the agents. */
+  readonly operator: string | undefined;
   readonly agents: readonly Agent[];
   /** With which its agents sign checkpoints, keys that are revoked included. */
   readonly checkpointKeys: readonly PublicKey[];
@@ -44,10 +48,14 @@ export class Keyring {
   private constructor(file: KeyringFile) {
     this.file = file;
     this.swarm = file.swarm;
-    this.agents = file.agents.map(({ name, publish, keys }) => ({
+    this.operator = file.operator;
+    this.agents = file.agents.map(({ name, publish, durables = {}, keys }) => ({
       name,
       keys,
       publish: (publish ?? [`thread.*.${name}`, `thread.*.${name}.>`]).map(parsePattern),
+      durables: Object.fromEntries(
+        Object.entries(durables).map(([durable, filters]) => [durable, [filters].flat().map(parsePattern)]),
+      ),
     }));
     this.checkpointKeys = this.agents.flatMap(({ keys }) =>
       keys.flatMap(({ checkpoint }) => checkpoint ?? []),

@@ -31,8 +31,8 @@ export interface StartOptions {
   readonly host?: string;
   /** The port for monitoring over HTTP; 0 is a free one. @default no monitoring */
   readonly monitorPort?: number;
-  /** Whether JetStream is on. @default true */
-  readonly jetstream?: boolean;
+  /** Whether JetStream is on; `configured` if the configuration file says so, with `storeDir`. @default true */
+  readonly jetstream?: boolean | 'configured';
   /** Where JetStream keeps its data. @default a temporary folder, removed by `stop` */
   readonly storeDir?: string;
   readonly serverName?: string;
@@ -139,7 +139,7 @@ class LocalServer implements NatsServer {
 
   async start(): Promise<void> {
     const jetstream = this.#options.jetstream ?? true;
-    const lock = jetstream ? await this.#lockStore() : undefined;
+    const lock = jetstream === false ? undefined : await this.#lockStore();
     try {
       await this.#spawn(jetstream, lock);
     } finally {
@@ -147,7 +147,7 @@ class LocalServer implements NatsServer {
     }
   }
 
-  async #spawn(jetstream: boolean, lock: FileHandle | undefined): Promise<void> {
+  async #spawn(jetstream: boolean | 'configured', lock: FileHandle | undefined): Promise<void> {
     const ports = join(this.#temporary, 'ports');
     await rm(ports, { recursive: true, force: true }); // a killed server leaves its file behind
     await mkdir(ports);
@@ -199,7 +199,7 @@ class LocalServer implements NatsServer {
     );
   }
 
-  #arguments(ports: string, jetstream: boolean): string[] {
+  #arguments(ports: string, jetstream: boolean | 'configured'): string[] {
     const { host = '127.0.0.1', configFile, serverName, args = [] } = this.#options;
     const previous = this.#running;
     const port = previous === undefined ? (this.#options.port ?? 0) : this.port;
@@ -211,7 +211,7 @@ class LocalServer implements NatsServer {
       ...(configFile === undefined ? [] : ['-c', configFile]),
       ...['-a', host, '-p', portArgument(port), '--ports_file_dir', ports],
       ...(monitorPort === undefined ? [] : ['-m', portArgument(monitorPort)]),
-      ...(jetstream ? ['-js', '-sd', this.storeDir] : []),
+      ...(jetstream === true ? ['-js', '-sd', this.storeDir] : []),
       ...(serverName === undefined ? [] : ['-n', serverName]),
       ...args,
     ];

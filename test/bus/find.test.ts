@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { parseSubject } from '../../src/base/subject.ts';
 import { type Bus, connectBus } from '../../src/bus/connection.ts';
-import { findById, readStored } from '../../src/bus/find.ts';
+import { findById } from '../../src/bus/find.ts';
 import { EncodedHeaders } from '../../src/bus/headers.ts';
 import { Publisher } from '../../src/bus/publisher.ts';
+import { readStored } from '../../src/bus/read-message.ts';
 import type { NatsServer } from '../../src/server/nats-server.ts';
 import { testServer } from '../support/nats.ts';
 import { failureOf, fresh, newStream, publishMany } from './broker.ts';

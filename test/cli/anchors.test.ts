@@ -103,7 +103,7 @@ describe.concurrent('a checkpoint kept elsewhere', () => {
     await using server = await testServer();
     const options = { env: { NATS_URL: server.url } };
     const bus = await connectBus({ url: server.url });
-    await ensureCheckpoints(bus);
+    await ensureCheckpoints(bus, 1);
     await sendCheckpoint(bus, 'planner', readFileSync(join(folder, checkpoint), 'utf8'));
     await sendCheckpoint(bus, 'stranger', otherHistory(path, key).replace(/^— .*$/m, '— x AAAAAAAAAAA='));
     const elsewhere = join(newFolder(), 'swarm.jsonl');

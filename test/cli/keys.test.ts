@@ -36,7 +36,7 @@ test.concurrent('a newcomer makes a key, shows it, and sees it in the keyring', 
     $ swarm keys show
     planner <key> <key> <nkey>
     $ swarm keys list | tr '\\t' '|'
-    planner|<key>|thread.*.planner thread.*.planner.>|-
+    planner|<key>|thread.*.planner thread.*.planner.>|-|-
     $ swarm keys new
     ! swarm: .env already holds a key pair; \`swarm keys show\` prints its line, \`swarm keys new --force\` replaces it and keeps the file as it was beside it
     [3]`,
@@ -235,6 +235,40 @@ describe.concurrent('keys add', () => {
     );
   });
 
+  test('says what an agent may do at a broker that knows the agents', async () => {
+    const folder = newFolder();
+    await session(
+      folder,
+      `
+      $ swarm -q keys new --name a --durable work=thread.x.b --durable work=thread.y.b --durable all='thread.>' > a
+      $ swarm keys new --name b --env b.env --operator | cut -d ' ' -f 1
+      b
+      ! Wrote a new key pair to b.env. It holds the secret: keep it to yourself, and out of git.
+      ! Added b to swarm.keys.json. It may publish on: thread.*.b, thread.*.b.>
+      ! It is the operator.
+      ! To hand to others, for their \`swarm keys add\`:
+      $ swarm keys list | cut -f 1,5
+      a	work=thread.x.b work=thread.y.b all=thread.>
+      b	operator
+      $ swarm keys add "$(cat a)" --durable work='thread.>' --operator
+      ! Changed what a may do in swarm.keys.json. It may publish on: thread.*.a, thread.*.a.>
+      ! Its durables: work=thread.>
+      ! It is the operator.
+      $ swarm keys list | cut -f 1,5
+      a	operator work=thread.>
+      b	-
+      $ swarm keys add "$(cat a)" --durable 'no filter'
+      ! error: option '--durable <name=filter>' argument 'no filter' is invalid. It is not a durable and its filter: worker='thread.*.planner'.
+      ! \`swarm keys add --help\` shows how it is used.
+      [2]
+      $ swarm keys remove a
+      ! Removed a from swarm.keys.json. Its records no longer verify against it.
+      ! It was the operator: \`swarm keys add LINE --operator\` names another.
+      $ swarm keys list | cut -f 1,5
+      b	-`,
+    );
+  });
+
   test('puts another key of an agent beside its old one only if told to', async () => {
     const folder = newFolder();
     await session(
@@ -298,9 +332,11 @@ describe.concurrent('keys list', () => {
       keyring: 'swarm.keys.json',
       sha256: expect.stringMatching(/^[0-9a-f]{64}$/),
       swarm: null,
+      operator: null,
       agents: [
         {
           name: 'planner',
+          durables: {},
           publish: ['thread.*.planner', 'thread.*.planner.>'],
           keys: [{ record: expect.any(String), checkpoint: expect.any(String), nkey: expect.any(String) }],
         },
@@ -327,9 +363,9 @@ describe.concurrent('keys list', () => {
     if ((await shell(folder, 'script --version')).code !== 0) skip('there is no script(1) here');
     await saveAgent(folder, 'planner');
     const { stdout } = await shell(folder, 'script -qec "swarm keys list" /dev/null < /dev/null');
-    expect(stdout).toMatch(/│ agent +│ record key +│ may publish on +│ revoked │/);
+    expect(stdout).toMatch(/│ agent +│ record key +│ may publish on +│ revoked │ at the broker │/);
     expect(stdout).toMatch(
-      /│ planner │ [A-Za-z0-9+/]{43}= │ thread\.\*\.planner +│ - +│\r\n│ +│ +│ thread\.\*\.planner\.> │/,
+      /│ planner │ [A-Za-z0-9+/]{43}= │ thread\.\*\.planner +│ - +│ - +│\r\n│ +│ +│ thread\.\*\.planner\.> │/,
     );
   });
 });

@@ -86,6 +86,22 @@ describe('a keyring', () => {
     for (const agent of silent.agents) expect(silent.mayPublish(agent, 'thread.demo.planner')).toBe(false);
   });
 
+  test('says the filters of each durable, one or several, shared or not', () => {
+    const work = { work: 'thread.a.>', both: ['thread.a.>', 'thread.b.>'] };
+    const file = [
+      { name: 'a', durables: work, keys: [{ record: k1 }] },
+      { name: 'b', durables: { work: ['thread.a.>'] }, keys: [{ record: k2 }] },
+      { name: 'c', keys: [{ record: k3 }] },
+    ];
+    const { operator, agents } = parse({ version: 1, operator: 'b', agents: file });
+    expect(operator).toBe('b');
+    expect(agents.map(({ durables }) => durables)).toEqual([
+      { work: ['thread.a.>'], both: ['thread.a.>', 'thread.b.>'] },
+      { work: ['thread.a.>'] },
+      {},
+    ]);
+  });
+
   test('without agents is a keyring, and knows nobody', () => {
     expect(parse({ version: 1, agents: [] }).find(k1 as PublicKey)).toBeUndefined();
   });
@@ -117,6 +133,29 @@ describe('refused, by place and in plain words, is', () => {
     ],
     __proto__: ['{"version":1,"agents":[],"__proto__":{}}', '__proto__: unknown member'],
     'a swarm with a space': ['{"version":1,"agents":[],"swarm":"a b"}', 'swarm: not a swarm\'s name: "a b"'],
+    'an operator who is nobody': [
+      '{"version":1,"operator":"boss","agents":[]}',
+      'operator: no agent "boss" is in this file',
+    ],
+    'a durable with a dot': [
+      agents({ name: 'a', durables: { 'a.b': 'thread.>' }, keys: [{ record: k1 }] }),
+      'not a durable\'s name: "a.b"',
+    ],
+    'a durable without a filter': [
+      agents({ name: 'a', durables: { work: [] }, keys: [{ record: k1 }] }),
+      'agents[0].durables.work: a durable has one filter at least',
+    ],
+    'a durable with a filter that is none': [
+      agents({ name: 'a', durables: { work: 'thread..' }, keys: [{ record: k1 }] }),
+      'agents[0].durables.work: not a subject pattern: "thread.."',
+    ],
+    'a durable of two filters for two agents': [
+      agents(
+        { name: 'a', durables: { work: 'thread.a.>' }, keys: [{ record: k1 }] },
+        { name: 'b', durables: { work: ['thread.b.>'] }, keys: [{ record: k2 }] },
+      ),
+      'agents[1].durables.work: another filter than at agents[0].durables.work; a durable that agents share has one',
+    ],
     'a name with a dot': [
       agents({ name: 'a.b', keys: [{ record: k1 }] }),
       'agents[0].name: not an agent\'s name: "a.b"',

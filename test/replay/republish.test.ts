@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { type Bus, connectBus } from '../../src/bus/connection.ts';
-import { readStored } from '../../src/bus/find.ts';
+import { readStored } from '../../src/bus/read-message.ts';
 import { readMessages } from '../../src/bus/stored.ts';
 import { ensureStream, threadsStream } from '../../src/bus/stream.ts';
 import { openReplayStream } from '../../src/cli/replay-stream.ts';

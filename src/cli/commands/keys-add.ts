@@ -9,10 +9,11 @@ import { SwarmError } from '../../base/errors.ts';
 import { parsePattern } from '../../base/subject.ts';
 import { parseHandover, refuseSecrets } from '../../identity/handover.ts';
 import { type Keyring, loadKeyring } from '../../identity/keyring.ts';
-import { emptyKeyring, updateKeyring, withAgent } from '../../identity/keyring-edit.ts';
+import { emptyKeyring, updateKeyring, withAgent, withOperator } from '../../identity/keyring-edit.ts';
 import type { Invocation } from '../invocation.ts';
-import { collect, given } from '../options.ts';
+import { collect, collectDurable, given } from '../options.ts';
 import type { Output } from '../output.ts';
+import { tellOfBrokerRights } from '../rights.ts';
 
 export function define(command: Command, { out }: Invocation): void {
   command
@@ -20,10 +21,13 @@ export function define(command: Command, { out }: Invocation): void {
     .description(
       `Add the line that \`swarm keys new\` or \`swarm keys show\` printed: as one argument or as its four words, or from
 stdin (-), where several may stand. --publish names everything that the agent may publish on, so for an agent that is
-there it replaces what it had; without it a new agent may publish on thread.*.NAME and below, another keeps its rights.`,
+there it replaces what it had; without it a new agent may publish on thread.*.NAME and below, another keeps its rights.
+--durable likewise names all durables that it may read at a broker that knows the agents (\`swarm up --secure\`).`,
     )
     .argument('<line...>', 'name record-key checkpoint-key nkey; or - for stdin')
     .option('--publish <pattern>', 'what it may publish on, once for each', collect)
+    .option('--durable <name=filter>', 'a durable that it may read, once for each filter', collectDurable)
+    .option('--operator', 'it runs `swarm up --secure`, and may create streams and durables')
     .option('--rotate', 'the line is a new key of an agent that is there: keep the old one beside it')
     .option('--keyring <file>', 'SWARM_KEYRING, else swarm.keys.json')
     .addHelpText(
@@ -32,22 +36,24 @@ there it replaces what it had; without it a new agent may publish on thread.*.NA
 Examples:
   $ swarm keys add 'listener 9a3f… … U…'
   $ swarm keys add 'listener 9a3f… … U…' --publish 'thread.*.listener' --publish 'thread.*.alerts'
-  $ ssh agent@host swarm keys show | swarm keys add -`,
+  $ swarm keys add "$(swarm keys show --env boss.env)" --operator
+  $ ssh agent@host swarm keys show | swarm keys add - --durable 'worker=thread.*.planner'`,
     )
-    .action(async (words, { publish, rotate = false, keyring }) => {
+    .action(async (words, { publish, durable: durables, operator = false, rotate = false, keyring }) => {
       const patterns = publish?.map(parsePattern);
       const settings = await readSettings(given({ keyring }));
       const lines = await readLines(words);
       await requireNoSecret(lines, settings);
       const handovers = lines.map(parseHandover);
+      if (operator && handovers.length > 1) throw new SwarmError('USAGE', 'a swarm has one operator');
       let before: Keyring = emptyKeyring;
       const after = await updateKeyring(settings.keyring, (current) => {
         before = current;
-        return handovers.reduce(
-          (changed, { name, ...key }) =>
-            withAgent(changed, { name, ...given({ publish: patterns }), keys: [key] }, { rotate }),
-          current,
-        );
+        return handovers.reduce((keyring, { name, ...key }) => {
+          const entry = { name, ...given({ publish: patterns, durables }), keys: [key] };
+          const changed = withAgent(keyring, entry, { rotate });
+          return operator ? withOperator(changed, name) : changed;
+        }, current);
       });
       for (const { name } of handovers) tellOfChange(name, before, after, settings.keyring, out);
     });
@@ -78,7 +84,14 @@ function tellOfChange(name: string, before: Keyring, after: Keyring, path: strin
   const rights = `It may publish on: ${has.join(', ') || 'nothing'}`;
   if (keysIn(before) === 0) out.note(`Added ${name} to ${path}. ${rights}`);
   else if (keysIn(after) > keysIn(before)) out.note(`Added a key to ${name} in ${path}. ${rights}`);
-  else if (had.join() !== has.join()) out.note(`Changed what ${name} may do in ${path}. ${rights}`);
+  else if (rightsIn(before, name) !== rightsIn(after, name))
+    out.note(`Changed what ${name} may do in ${path}. ${rights}`);
   else out.note(`${path} already has ${name} with this key. ${rights}`);
   if (lost.length > 0) out.note(`No longer: ${lost.join(', ')}`);
+  tellOfBrokerRights(after, name, out);
+}
+
+function rightsIn(keyring: Keyring, name: string): string {
+  const agent = keyring.named(name);
+  return JSON.stringify([agent?.publish, agent?.durables, keyring.operator === name]);
 }

@@ -7,13 +7,14 @@ import { type Keyring, loadKeyring, type Revocation } from '../../identity/keyri
 import type { Invocation } from '../invocation.ts';
 import { given } from '../options.ts';
 import type { Output } from '../output.ts';
+import { printDurables } from '../rights.ts';
 
 export function define(command: Command, { out }: Invocation): void {
   command
     .summary('print whom the keyring knows')
     .description(
-      `Print each key of the keyring: its agent, the key that signs records, what the agent may publish on, and from where
-on the key no longer counts. On a terminal as a table, else with a tab between the columns.`,
+      `Print each key of the keyring: its agent, the key that signs records, what the agent may publish on, from where on
+the key no longer counts, and what it may do at a broker that knows the agents: its durables, and "operator". On a terminal as a table, else with a tab between the columns.`,
     )
     .option('--keyring <file>', 'SWARM_KEYRING, else swarm.keys.json')
     .option('--json', 'print one JSON object, with every key of each agent')
@@ -28,8 +29,14 @@ Examples:
       const settings = await readSettings(given({ keyring: path }));
       const { keyring, sha256 } = await loadKeyring(settings.keyring);
       if (json === true) {
-        const { swarm, agents } = keyring;
-        out.json({ keyring: settings.keyring, sha256, swarm: swarm ?? null, agents });
+        const { swarm, operator, agents } = keyring;
+        out.json({
+          keyring: settings.keyring,
+          sha256,
+          swarm: swarm ?? null,
+          operator: operator ?? null,
+          agents,
+        });
         return;
       }
       const rows = rowsOf(keyring);
@@ -39,10 +46,17 @@ Examples:
     });
 }
 
-function rowsOf({ agents }: Keyring): string[][] {
-  return agents.flatMap(({ name, publish, keys }) =>
-    keys.map(({ record, revoked }) => [name, record, publish.join(' '), printRevocation(revoked)]),
-  );
+function rowsOf({ agents, operator }: Keyring): string[][] {
+  return agents.flatMap(({ name, publish, durables, keys }) => {
+    const rights = [...(name === operator ? ['operator'] : []), ...printDurables(durables)];
+    return keys.map(({ record, revoked }) => [
+      name,
+      record,
+      publish.join(' '),
+      printRevocation(revoked),
+      rights.join(' ') || '-',
+    ]);
+  });
 }
 
 function printRevocation(revoked: Revocation | undefined): string {
@@ -55,7 +69,7 @@ function printRevocation(revoked: Revocation | undefined): string {
 async function printTable(rows: readonly string[][], out: Output): Promise<void> {
   const { default: Table } = await import('cli-table3');
   const table = new Table({
-    head: ['agent', 'record key', 'may publish on', 'revoked'],
+    head: ['agent', 'record key', 'may publish on', 'revoked', 'at the broker'],
     style: { head: [], border: [] }, // colours would be text by the time they reach `out`
   });
   table.push(...rows.map((row) => row.map((cell) => cell.replaceAll(' ', '\n'))));

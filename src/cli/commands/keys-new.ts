@@ -12,12 +12,13 @@ import { parseAgentName } from '../../identity/agent-name.ts';
 import { loadIdentity, pairPresent, readEnvFile, saveIdentity } from '../../identity/envfile.ts';
 import { parseHandover, printHandover } from '../../identity/handover.ts';
 import { generateKey, type PublicKey } from '../../identity/key.ts';
-import { type AgentEntry, type Keyring, loadKeyring } from '../../identity/keyring.ts';
-import { emptyKeyring, updateKeyring, withAgent } from '../../identity/keyring-edit.ts';
+import { type AgentEntry, type Durables, type Keyring, loadKeyring } from '../../identity/keyring.ts';
+import { emptyKeyring, updateKeyring, withAgent, withOperator } from '../../identity/keyring-edit.ts';
 import { nameFromEnvFile } from '../agent-file.ts';
 import type { Invocation } from '../invocation.ts';
-import { collect, given } from '../options.ts';
+import { collect, collectDurable, given } from '../options.ts';
 import { type Output, styled } from '../output.ts';
+import { tellOfBrokerRights } from '../rights.ts';
 
 export function define(command: Command, { out }: Invocation): void {
   command
@@ -35,6 +36,8 @@ keyring the new key stands beside the old, so that what was signed before still 
       'what it may publish on, once for each (default: thread.*.NAME and below)',
       collect,
     )
+    .option('--durable <name=filter>', 'a durable that it may read, once for each filter', collectDurable)
+    .option('--operator', 'it runs `swarm up --secure`, and may create streams and durables')
     .option('--force', 'replace a pair that is there')
     .addHelpText(
       'after',
@@ -42,12 +45,14 @@ keyring the new key stands beside the old, so that what was signed before still 
 Examples:
   $ swarm keys new --name planner
   $ swarm keys new --env listener.env --publish 'thread.*.listener' --publish 'thread.*.alerts'
+  $ swarm keys new --env boss.env --operator   for \`swarm up --secure\`
+  $ swarm keys new --env worker.env --durable 'worker=thread.*.planner'
   $ swarm keys new --force                     a new key for the same agent`,
     )
-    .action(async ({ name, env, keyring, publish, force = false }) => {
+    .action(async ({ name, env, keyring, publish, durable, operator = false, force = false }) => {
       const settings = await readSettings(given({ env, keyring }));
       const plan = await planFor(
-        { name, publish: publish?.map(parsePattern), force },
+        { name, publish: publish?.map(parsePattern), durables: durable, operator, force },
         settings.envFile,
         settings.keyring,
       );
@@ -63,6 +68,8 @@ Examples:
 interface Wanted {
   readonly name: string | undefined;
   readonly publish: readonly string[] | undefined;
+  readonly durables: Durables | undefined;
+  readonly operator: boolean;
   readonly force: boolean;
 }
 
@@ -96,10 +103,13 @@ async function planFor(wanted: Wanted, envFile: string, keyringFile: string): Pr
   const { record, checkpoint, nkey } = parseHandover(line);
   const entry: AgentEntry = {
     name,
-    ...given({ publish: wanted.publish }),
+    ...given({ publish: wanted.publish, durables: wanted.durables }),
     keys: [{ record, checkpoint, nkey }],
   };
-  const change = (to: Keyring): Keyring => withAgent(to, entry, { rotate: isRotation });
+  const change = (to: Keyring): Keyring => {
+    const changed = withAgent(to, entry, { rotate: isRotation });
+    return wanted.operator ? withOperator(changed, name) : changed;
+  };
   change(keyring);
   return { key, line, name, force, isRotation, change };
 }
@@ -146,6 +156,7 @@ async function carryOut(plan: Plan, envFile: string, keyringFile: string, out: O
       ? `Added the key to ${name} in ${keyringFile}. Its older keys still count there until \`swarm keys revoke\` ends that.`
       : `Added ${name} to ${keyringFile}. It may publish on: ${keyring.named(name)?.publish.join(', ')}`,
   );
+  tellOfBrokerRights(keyring, name, out);
   out.note(styled('dim', 'To hand to others, for their `swarm keys add`:'));
   out.data(line);
 }

@@ -25,8 +25,11 @@ Examples:
     )
     .action(async (name, { keyring: path }) => {
       const { keyring } = await readSettings(given({ keyring: path }));
-      await loadKeyring(keyring); // from a keyring that is not there, nobody can be removed
+      const before = await loadKeyring(keyring); // from a keyring that is not there, nobody can be removed
       await updateKeyring(keyring, (current) => withoutAgent(current, name));
       out.note(`Removed ${name} from ${keyring}. Its records no longer verify against it.`);
+      if (before.keyring.operator === name) {
+        out.note('It was the operator: `swarm keys add LINE --operator` names another.');
+      }
     });
 }

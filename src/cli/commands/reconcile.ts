@@ -14,6 +14,7 @@ import type * as stored from '../../bus/stored.ts';
 import type { Keyring } from '../../identity/keyring.ts';
 import { logFiles } from '../../log/files.ts';
 import { soundLog } from '../../replay/sound.ts';
+import { ownBusOptions } from '../broker.ts';
 import type { Invocation } from '../invocation.ts';
 import { joined, tellOfEvents } from '../joining.ts';
 import { knownKeys } from '../keys-used.ts';
@@ -116,14 +117,14 @@ async function resentAndCompared(
 }
 
 async function connected<Result>(
-  { url, credentials }: Settings,
+  settings: Settings,
   out: Output,
   use: (bus: Bus) => Promise<Result>,
 ): Promise<Result> {
   const { connectBus } = await loadBus();
   const stopTelling = tellOfEvents(out);
   try {
-    await using bus = await connectBus({ url, ...given({ credentials }) });
+    await using bus = await connectBus(await ownBusOptions(settings));
     return await use(bus);
   } finally {
     stopTelling();

@@ -1,0 +1,62 @@
+/**
+ * What each client may do at a broker that knows the agents, as NATS subjects. Pure.
+ *
+ * An agent publishes where the keyring says, keeps its checkpoints, reads its durables, acks what they hand out, and puts
+ * what it cannot deal with among the dead letters. Everything else is an answer to a request of its own, and comes to an inbox that nobody else may hear. It reads streams
+ * and durables and never creates, changes or deletes one: who may create a consumer may have it deliver to any subject.
+ * That is for the operator.
+ */
+import { checkpointsStream, deadStream } from './stream.ts';
+
+/** A client, by what it is to do. */
+export interface ClientRights {
+  readonly name: string;
+  /** Patterns of subjects. */
+  readonly publish: readonly string[];
+  /** The filters of each durable. */
+  readonly durables: Readonly<Record<string, readonly string[]>>;
+  readonly inboxPrefix: string;
+  /** Whether it may create streams and consumers, and change and delete what can be. */
+  readonly isOperator: boolean;
+}
+
+/** Subjects that a client may publish on, and subscribe to. */
+export interface Permissions {
+  readonly publish: readonly string[];
+  readonly subscribe: readonly string[];
+}
+
+/** Returns the permissions of a client of `stream`. */
+export function permissionsOf(client: ClientRights, stream: string): Permissions {
+  const { name, publish, inboxPrefix, isOperator } = client;
+  const durables = Object.keys(client.durables);
+  const heard = Object.values(client.durables).flat().flatMap(withinThreads);
+  const streams = [stream, checkpointsStream.name, deadStream.name];
+  const administration = isOperator
+    ? ['$JS.API.>', `$JS.ACK.${stream}.>`]
+    : [
+        '$JS.API.INFO',
+        ...streams.flatMap((each) => [`$JS.API.STREAM.INFO.${each}`, `$JS.API.STREAM.MSG.GET.${each}`]),
+        ...durables.flatMap((durable) => [
+          `$JS.API.CONSUMER.INFO.${stream}.${durable}`,
+          `$JS.API.CONSUMER.MSG.NEXT.${stream}.${durable}`,
+        ]),
+      ];
+  return {
+    publish: [
+      ...new Set(publish.flatMap(withinThreads)),
+      ...new Set(heard.map((pattern) => `dead.${pattern}`)),
+      `checkpoint.${name}`,
+      ...administration,
+      ...durables.map((durable) => `$JS.ACK.${stream}.${durable}.>`),
+    ],
+    subscribe: [`${inboxPrefix}.>`],
+  };
+}
+
+/** Returns `pattern` as far as it is about threads: `>` in a keyring is every thread, and never `$JS.API.>`. */
+function withinThreads(pattern: string): string[] {
+  if (pattern === '>') return ['thread.>'];
+  const [first, ...rest] = pattern.split('.');
+  return rest.length > 0 && (first === 'thread' || first === '*') ? [['thread', ...rest].join('.')] : [];
+}

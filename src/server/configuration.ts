@@ -1,0 +1,98 @@
+/**
+ * A nats-server's configuration file, for a person to read as much as for the server.
+ *
+ * It says who may connect and what each may do, and can be written anew and read again while the server runs. Ports and
+ * names are arguments of the process. The store is not: a server that reads here nothing of JetStream, or finds the store
+ * both here and among its arguments, does not survive the reading.
+ */
+import { join } from 'node:path';
+import { makeFolder, writeFileDurably } from '../base/durable.ts';
+import type { ConfiguredServer, ServerPlace } from './nats-cluster.ts';
+
+/** A user whom the server knows by an NKey. */
+export interface ServerUser {
+  /** Who that is, in a line. */
+  readonly comment: string;
+  /** "U…" */
+  readonly nkey: string;
+  /** Subjects that it may publish on, wildcards allowed; nothing else. */
+  readonly publish: readonly string[];
+  /** Subjects that it may subscribe to; nothing else. */
+  readonly subscribe: readonly string[];
+}
+
+interface Configuration {
+  /** Lines of comment at the top. */
+  readonly heading: readonly string[];
+  readonly place: ServerPlace;
+  readonly users: readonly ServerUser[] | 'anybody';
+}
+
+/** Writes the configuration of each place into its store, as `nats-server.conf`, and returns where it is. */
+export async function writeConfigurations(
+  places: readonly ServerPlace[],
+  rest: Omit<Configuration, 'place'>,
+): Promise<readonly ConfiguredServer[]> {
+  return await Promise.all(
+    places.map(async (place) => {
+      const configFile = join(place.storeDir, 'nats-server.conf');
+      await makeFolder(place.storeDir);
+      await writeFileDurably(configFile, printConfiguration({ place, ...rest }));
+      return { place, configFile };
+    }),
+  );
+}
+
+/**
+ * Returns a configuration in which `users` may connect and nobody else. Throws a `RangeError` for an empty list: nats-server
+ * would let everybody in.
+ */
+export function printConfiguration({ heading, place, users }: Configuration): string {
+  if (users.length === 0) throw new RangeError('a configuration without users lets everybody in');
+  return `${heading.map((line) => `# ${line}`.trimEnd()).join('\n')}
+
+jetstream {
+  store_dir: ${JSON.stringify(place.storeDir)}
+}
+${place.cluster === undefined ? '' : printCluster(place.cluster)}${users === 'anybody' ? '' : printUsers(users)}`;
+}
+
+function printCluster({ serverName, port, ports }: NonNullable<ServerPlace['cluster']>): string {
+  return `
+server_name: ${serverName}
+
+cluster {
+  name: swarm
+  listen: 127.0.0.1:${port}
+  routes: [${ports.map((each) => `nats://127.0.0.1:${each}`).join(', ')}]
+  pool_size: -1 # one connection for each pair is enough here
+}
+`;
+}
+
+function printUsers(users: readonly ServerUser[]): string {
+  return `
+authorization {
+  timeout: 10 # seconds that a client may take to prove itself
+
+  users: [
+${users.map(printUser).join('\n\n')}
+  ]
+}
+`;
+}
+
+function printUser({ comment, nkey, publish, subscribe }: ServerUser): string {
+  return `    # ${comment}
+    {
+      nkey: ${nkey}
+      permissions: {
+        publish: { allow: ${printList(publish)} }
+        subscribe: { allow: ${printList(subscribe)} }
+      }
+    }`;
+}
+
+function printList(subjects: readonly string[]): string {
+  return `[\n${subjects.map((subject) => `          "${subject}"\n`).join('')}        ]`;
+}

@@ -1,0 +1,108 @@
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { busOptionsOf } from '../../src/agent/self.ts';
+import { readSettings } from '../../src/agent/settings.ts';
+import { joinSwarm, type Swarm } from '../../src/agent/swarm.ts';
+import { connectBus } from '../../src/bus/connection.ts';
+import { updateKeyring, withAgent, withOperator } from '../../src/identity/keyring-edit.ts';
+import { verifyLog } from '../../src/verify/verify.ts';
+import { natsServerPath } from '../support/nats.ts';
+import { newFolder, type Running, saveAgent, start } from './swarm.ts';
+
+interface Facts {
+  readonly url: string;
+  readonly servers: readonly { readonly url: string; readonly pid: number }[];
+}
+
+async function up(folder: string, ...args: string[]): Promise<{ running: Running; facts: Facts }> {
+  const server = ['--server', await natsServerPath(), '--port', '0', '--no-monitor', '--json'];
+  const running = start(folder, ['up', '--cluster', '3', ...server, ...args]);
+  let printed = '';
+  running.child.stdout?.on('data', (text: string) => {
+    printed += text;
+  });
+  await running.says('Ctrl-C stops them');
+  return { running, facts: JSON.parse(printed) };
+}
+
+test('a secured cluster goes on when the leader of the stream is killed under load, and loses nothing', async () => {
+  const folder = newFolder();
+  const boss = await saveAgent(folder, 'boss');
+  await saveAgent(folder, 'planner', 'planner.env');
+  const listener = await saveAgent(folder, 'listener', 'listener.env');
+  const keyring = join(folder, 'swarm.keys.json');
+  await updateKeyring(keyring, (before) => {
+    const { keys = [] } = before.named('listener') ?? {};
+    const changed = withAgent(before, { name: 'listener', keys, durables: { listener: 'thread.>' } });
+    return withOperator(changed, 'boss');
+  });
+  const { running, facts } = await up(folder, '--secure');
+  const joinAs = (name: string): Promise<Swarm> =>
+    joinSwarm({
+      env: join(folder, `${name}.env`),
+      url: facts.url,
+      keyring,
+      log: join(folder, 'logs', `${name}.jsonl`),
+      state: join(folder, 'sealed'),
+      environment: {},
+      replicas: 3,
+    });
+  await using bus = await connectBus(
+    busOptionsOf(await readSettings({ url: facts.url, environment: {} }), boss, 'boss'),
+  );
+  const streamInfo = (): ReturnType<typeof bus.manager.streams.info> => bus.manager.streams.info('THREADS');
+  const { config, cluster } = await streamInfo();
+  expect(config.num_replicas).toBe(3);
+  const leader = facts.servers[Number(cluster?.leader?.slice(1)) - 1];
+  if (leader === undefined) throw new Error(`no leader ${cluster?.leader}`);
+
+  await using hearing = await joinAs('listener');
+  const heard = new Map<string, unknown>();
+  await hearing.handle('thread.>', { durable: 'listener' }, async ({ id, payload }) => {
+    heard.set(id, payload);
+  });
+  await using speaking = await joinAs('planner');
+  const published: Promise<{ seq: number }>[] = [];
+  for (let n = 0; n < 300; n += 1) {
+    published.push(speaking.publish('thread.t1.planner', { n }));
+    if (n === 100) process.kill(leader.pid, 'SIGKILL');
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  const places = (await Promise.all(published)).map(({ seq }) => seq);
+  expect(new Set(places).size).toBe(300);
+  await running.says('ended by itself (SIGKILL); 2 go on');
+  await expect.poll(() => heard.size, { timeout: 60_000 }).toBe(300);
+  expect((await streamInfo()).state.messages).toBe(300);
+  expect(listener.publicKey).toBe(hearing.publicKey);
+  await speaking.close();
+  await hearing.close();
+  for (const name of ['planner', 'listener']) {
+    const report = await verifyLog(join(folder, 'logs', `${name}.jsonl`), { keyring: hearing.keyring });
+    expect(report.findings).toEqual([]);
+  }
+  await bus.close();
+  running.signal('SIGINT');
+  expect((await running.ended).code).toBe(0);
+
+  // The same servers, with all that they keep, on other ports.
+  const again = await up(folder, '--secure');
+  await using later = await connectBus(
+    busOptionsOf(await readSettings({ url: again.facts.url, environment: {} }), boss, 'boss'),
+  );
+  expect((await later.manager.streams.info('THREADS')).state.messages).toBe(300);
+  await later.close();
+  again.running.signal('SIGINT');
+  expect((await again.running.ended).code).toBe(0);
+}, 240_000);
+
+test('an open cluster has its streams on every server before the first agent comes', async () => {
+  const { running, facts } = await up(newFolder());
+  await using bus = await connectBus({ url: facts.url });
+  for (const name of ['THREADS', 'CHECKPOINTS']) {
+    const { config, cluster } = await bus.manager.streams.info(name);
+    expect([config.num_replicas, cluster?.replicas?.length]).toEqual([3, 2]);
+  }
+  await bus.close();
+  running.signal('SIGINT');
+  expect((await running.ended).code).toBe(0);
+}, 120_000);
