@@ -258,7 +258,7 @@ describe.concurrent('keys add', () => {
       a	operator work=thread.>
       b	-
       $ swarm keys add "$(cat a)" --durable 'no filter'
-      ! error: option '--durable <name=filter>' argument 'no filter' is invalid. It is not a durable and its filter: worker='thread.*.planner'.
+      ! swarm: option '--durable <name=filter>' argument 'no filter' is invalid. It is not a durable and its filter: worker='thread.*.planner'.
       ! \`swarm keys add --help\` shows how it is used.
       [2]
       $ swarm keys remove a
