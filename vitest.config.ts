@@ -15,6 +15,8 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     exclude: ['test/long/**', 'node_modules/**', ...slowTests],
+    globalSetup: 'test/support/temporary-files.ts',
+    isolate: false, // a file's own state is its own, and a module is loaded once for all files
     maxWorkers: 2, // most wait for processes, servers and disks
     testTimeout: 60_000,
     hookTimeout: 60_000,

@@ -7,6 +7,7 @@ const twentyMinutes = 20 * 60_000;
 export default defineConfig({
   test: {
     include: ['test/long/**/*.test.ts', ...slowTests],
+    globalSetup: 'test/support/temporary-files.ts',
     testTimeout: twentyMinutes,
     hookTimeout: twentyMinutes,
     fileParallelism: false,

@@ -5,11 +5,11 @@
  * lies in the folder by then.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { parseEnv } from 'node:util';
-import { afterAll, expect } from 'vitest';
+import { expect } from 'vitest';
 import { saveIdentity } from '../../src/identity/envfile.ts';
 import { parseHandover, printHandover } from '../../src/identity/handover.ts';
 import { SigningKey } from '../../src/identity/key.ts';
@@ -22,9 +22,8 @@ const root = mkdtempSync(join(tmpdir(), 'can-swarm-cli-'));
 const bin = join(root, 'bin');
 mkdirSync(bin);
 writeFileSync(join(bin, 'swarm'), `#!/bin/sh\nexec '${process.execPath}' '${main}' "$@"\n`, { mode: 0o755 });
-afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-/** Returns a new folder, gone when the tests of the file are over. */
+/** Returns a new folder, gone when the run of the tests is over. */
 export function newFolder(): string {
   return mkdtempSync(join(root, 'folder-'));
 }
