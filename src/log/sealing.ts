@@ -35,7 +35,8 @@ export class Sealing {
   #turn: Promise<void> = Promise.resolve();
   /** Whether enough is waiting for the next seal not to be put off further. */
   #isDue = false;
-  #refused = false;
+  /** Why nothing more is sealed. */
+  #refusal: SwarmError | undefined;
   /** A seal rests for as long as it took: others, too, write to the disk and wait for the tree. */
   #restUntil = 0;
 
@@ -59,7 +60,7 @@ export class Sealing {
 
   /** Takes note of `records` that were flushed, and of where their lines are, if nothing else was written with them. */
   flushed(records: number, inode: bigint, own: OwnLines | undefined): void {
-    if (this.#refused) return;
+    if (this.#refusal !== undefined) return;
     this.#unsealed += records;
     if (own !== undefined && this.#unsealed <= leavesKept) {
       const before = this.#own.get(inode);
@@ -77,16 +78,16 @@ export class Sealing {
     }
   }
 
-  /** Seals what there is now; throws what `Sealer.seal` throws. */
+  /** Seals what there is now; throws what `Sealer.seal` throws, and again what it refused before. */
   seal(): Promise<void> {
     const sealed = this.#turn.then(() => this.#seal());
     this.#turn = sealed.catch(() => undefined); // who asked hears of it
     return sealed;
   }
 
-  /** Seals nothing more: what was written may not be on disk. */
-  giveUp(): void {
-    this.#refused = true;
+  /** Seals nothing more, because of `refusal`. */
+  giveUp(refusal: SwarmError): void {
+    this.#refusal = refusal;
     this.#unsealed = 0;
     clearTimeout(this.#timer);
   }
@@ -104,11 +105,13 @@ export class Sealing {
   }
 
   async #begin(): Promise<void> {
-    await this.seal().catch((cause: unknown) => this.#tell(cause));
+    await this.seal().catch((cause: unknown) => {
+      if (cause !== this.#refusal) this.#tell(cause);
+    });
   }
 
   async #seal(): Promise<void> {
-    if (this.#refused) return;
+    if (this.#refusal !== undefined) throw this.#refusal;
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#isDue = false;
@@ -133,8 +136,7 @@ export class Sealing {
   #tell(cause: unknown): void {
     const error =
       cause instanceof SwarmError ? cause : new SwarmError('SEAL_FAILED', messageOf(cause), { cause });
-    this.#refused ||= error.code === 'SEAL_REFUSED' || error.code === 'SEAL_STATE';
-    if (this.#refused) this.#unsealed = 0;
+    if (error.code === 'SEAL_REFUSED' || error.code === 'SEAL_STATE') this.giveUp(error);
     sealFailed.publish({ log: this.#path, error });
   }
 }

@@ -160,7 +160,10 @@ export class LogWriter implements AsyncDisposable {
     });
   }
 
-  /** Seals what is on disk now, if this writer seals; throws `SEAL_REFUSED`, `SEAL_STATE`, `SEAL_FAILED`. */
+  /**
+   * Seals what is on disk now, if this writer seals. Throws `SEAL_REFUSED`, `SEAL_STATE`, `SEAL_FAILED`, and after a
+   * failed write that failure, `LOG_WRITE_FAILED`.
+   */
   async seal(): Promise<void> {
     await this.#parts.sealing?.seal();
   }
@@ -196,7 +199,7 @@ export class LogWriter implements AsyncDisposable {
           { cause },
         );
         for (const waiting of [...batch, ...this.#waiting.splice(0)]) waiting.reject(this.#failure);
-        this.#parts.sealing?.giveUp(); // of what may not be on disk nothing is sealed
+        this.#parts.sealing?.giveUp(this.#failure); // of what may not be on disk nothing is sealed
       }
     }
     this.#drained = undefined;

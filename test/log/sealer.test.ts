@@ -345,3 +345,18 @@ test('a seal that fails is told, leaves the writer writing, and is made up for',
   await log.seal();
   expect(checkpointBeside(path, key).size).toBe(linesOf(path).length);
 });
+
+test('after a refusal, told once, a seal that is asked for is refused alike', async () => {
+  const path = place();
+  await writeSealed(path, 10, key);
+  const failures: string[] = [];
+  onTestFinished(sealFailed.subscribe(({ log, error }) => void (log === path && failures.push(error.code))));
+  await using log = await openLog(path, { key, seal: { ...sealOptions(path, key), everyRecords: 1 } });
+  rmSync(tree(path), { recursive: true });
+  await log.append(said('one'));
+  await expect.poll(() => failures).toEqual(['SEAL_REFUSED']);
+  await log.append(said('two'));
+  await expect(log.seal()).rejects.toMatchObject({ code: 'SEAL_REFUSED' });
+  await expect(log.seal()).rejects.toMatchObject({ code: 'SEAL_REFUSED' });
+  expect(failures).toEqual(['SEAL_REFUSED']);
+});
