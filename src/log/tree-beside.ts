@@ -4,7 +4,8 @@
  *
  * So what seems to be missing is looked for again once no writer holds the lock, wherever the file stands by then.
  */
-import type { Tile } from '../merkle/tile.ts';
+import { join } from 'node:path';
+import { printTilePath, type Tile } from '../merkle/tile.ts';
 import { fileOfInode, treeFolderOf } from './files.ts';
 import { whileUnlocked } from './lock.ts';
 import { Tlog } from './tlog.ts';
@@ -37,6 +38,13 @@ export class TreeBeside {
         throw cause;
       }),
     );
+  }
+
+  /** Returns what `Tlog.readTile` does; throws where it is not there. */
+  async demandTile(tile: Tile): Promise<Buffer> {
+    const bytes = await this.readTile(tile);
+    if (bytes !== undefined) return bytes;
+    throw new Error(`${join(this.folder, printTilePath(tile))} is not there`);
   }
 
   async #read<Result>(read: (tlog: Tlog) => Promise<Result | undefined>): Promise<Result | undefined> {

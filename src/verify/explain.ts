@@ -102,6 +102,8 @@ class Surroundings {
   /** What the first session of the file may name as the line before it; `undefined` where that is not here. */
   continues: Sha256Hex | undefined;
   cause: (Place & { readonly isLater: boolean }) | undefined;
+  /** Lines like a torn one that came after it and that no LOG.RECOVER has named yet: each names the last one. */
+  #tornAlike = 0;
   /** The LOG.RECOVER that names a torn line. */
   recovery: Place | undefined;
   /** The log's first record of version 2, if it stands before a line that is none. */
@@ -166,10 +168,8 @@ class Surroundings {
     const header = this.#record?.header;
     if (!this.#isPast && this.#trust?.hasRevocations === true) this.#advanceTrust(this.#trust, bytes, place);
     if (header === undefined) {
-      if (!this.#isPast && this.version2 === undefined && !isVersion1(bytes) && parseLine(bytes).ok) {
-        this.version2 = at;
-      }
-      if (this.#isPast && bytes.includes('"kind":"LOG.RECOVER"')) this.#takeRecovery(bytes, at);
+      if (this.#isPast) this.#passAfterTorn(bytes, at);
+      else if (this.version2 === undefined && isOfVersion2(bytes)) this.version2 = at;
       return;
     }
     if (place.leaf === header.cause) this.cause ??= { ...at, isLater: this.#isPast };
@@ -204,12 +204,21 @@ class Surroundings {
       trust.said(record.header.signer, Buffer.from(place.leaf, 'hex'), 0);
   }
 
-  #takeRecovery(bytes: Buffer, at: Place): void {
+  #passAfterTorn(bytes: Buffer, at: Place): void {
+    if (bytes.equals(this.#found.bytes)) this.#tornAlike += 1;
+    if (!bytes.includes('"kind":"LOG.RECOVER"')) return;
     const verdict = verifyRecord(bytes);
     if (!verdict.ok || recoveredHash(verdict.record) !== this.#hash) return;
     const faults = this.#trust?.faultsOfSigner(verdict.record.header.signer) ?? [];
-    if (faults.length === 0) this.recovery ??= at; // else it excuses nothing
+    if (faults.length > 0) return; // it excuses nothing
+    if (this.#tornAlike > 0) this.#tornAlike -= 1;
+    else this.recovery ??= at;
   }
+}
+
+function isOfVersion2(bytes: Buffer): boolean {
+  const record = isVersion1(bytes) ? undefined : parseLine(bytes).record;
+  return record !== undefined && checkSignature(record);
 }
 
 function tornStep(detail: string, { recovery }: Surroundings): Step {

@@ -166,8 +166,6 @@ export class History {
       if (this.tally.seenVersion2) {
         faults.push({ code: 'misplaced', detail: 'a version 1 record after one of version 2' });
       }
-    } else if (kind === 'refused') {
-      this.tally.seenVersion2 = true;
     } else if (kind === 'record' || kind === 'recovery') {
       this.tally.seenVersion2 = true;
       const chainFault = this.sessions.advance(entry);
@@ -186,8 +184,8 @@ export class History {
       this.tally.withheld += 1;
       if (this.withheld.length < this.#limit) this.withheld.push(at);
     }
-    if (faults.length === 0 && entry.bytesHash !== undefined) {
-      this.tally.recovered += this.#torn.recover(entry.bytesHash);
+    if (faults.length === 0 && entry.bytesHash !== undefined && this.#torn.recover(entry.bytesHash)) {
+      this.tally.recovered += 1;
     }
     if (kind === 'version1' || kind === 'record' || kind === 'recovery') {
       const signer = entry.signer as PublicKey;

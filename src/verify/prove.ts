@@ -11,8 +11,9 @@ import { messageOf, SwarmError } from '../base/errors.ts';
 import type { PublicKey } from '../identity/key.ts';
 import type { Keyring, Revocation } from '../identity/keyring.ts';
 import { linesFrom } from '../log/file-tree.ts';
-import { logFiles, treeFolderOf } from '../log/files.ts';
-import { isOfTree, Tlog, treeIdOf } from '../log/tlog.ts';
+import { logFiles } from '../log/files.ts';
+import { isOfTree, treeIdOf } from '../log/tlog.ts';
+import { treeOfInode } from '../log/tree-beside.ts';
 import { type Checkpoint, openCheckpoint, parseCheckpointNote } from '../merkle/checkpoint.ts';
 import { parseProof, printProof } from '../merkle/proof.ts';
 import { checkInclusion, proveInclusion } from '../merkle/prove.ts';
@@ -32,7 +33,11 @@ export type RecordName =
 
 /** A record's line and its place in its file's tree. */
 export interface FoundLine {
+  /** The log, which its file is a segment of. */
+  readonly path: string;
   readonly file: string;
+  /** What the file is known by when it is closed and takes another name. */
+  readonly inode: bigint;
   /** Counted from 1, blank lines included. */
   readonly line: number;
   /** Counted from 0, blank lines left out. */
@@ -48,17 +53,18 @@ export interface FoundLine {
  */
 export async function findLine(path: string, name: RecordName): Promise<FoundLine | undefined> {
   for (const file of 'file' in name ? [name.file] : logFiles(path)) {
-    const found = await findInFile(file, name);
+    const found = await findInFile(path, file, name);
     if (found !== undefined) return found;
   }
   return undefined;
 }
 
-async function findInFile(file: string, name: RecordName): Promise<FoundLine | undefined> {
+async function findInFile(path: string, file: string, name: RecordName): Promise<FoundLine | undefined> {
   const handle = await open(file, 'r').catch((cause: unknown) => {
     throw new SwarmError('LOG_OPEN', `cannot read ${file}: ${messageOf(cause)}`, { cause });
   });
   try {
+    const { ino: inode } = await handle.stat({ bigint: true });
     let firstLeaf: Sha256Hex | undefined;
     let line = 0;
     let index = -1;
@@ -68,7 +74,7 @@ async function findInFile(file: string, name: RecordName): Promise<FoundLine | u
       index += 1;
       firstLeaf ??= leafOfLine(bytes);
       if (!isNamed(bytes, line, name)) continue;
-      return { file, line, index, bytes, leaf: leafOfLine(bytes), firstLeaf };
+      return { path, file, inode, line, index, bytes, leaf: leafOfLine(bytes), firstLeaf };
     }
   } finally {
     await handle.close();
@@ -93,12 +99,12 @@ export interface ProveOptions {
  * `PROOF_FAILED` where log, tiles and checkpoint contradict each other, or a payload cannot be left out.
  */
 export async function proveLine(found: FoundLine, options: ProveOptions = {}): Promise<string> {
-  const tlog = new Tlog(treeFolderOf(found.file));
-  const text = await tlog.readCheckpoint();
+  const tree = treeOfInode(found.path, found.inode, found.file);
+  const text = await tree.readCheckpoint();
   const where = `${found.file}:${found.line}`;
   if (text === undefined) throw notSealed(where, 'no checkpoint is beside the log');
   const parsed = parseCheckpointNote(text);
-  if (!parsed.ok) throw failed(where, `the checkpoint in ${tlog.folder} is not one`);
+  if (!parsed.ok) throw failed(where, `the checkpoint in ${tree.folder} is not one`);
   const head = parsed.checkpoint;
   if (!isOfTree(head, found.firstLeaf))
     throw failed(where, `the checkpoint is of another log, ${head.origin}`);
@@ -106,7 +112,7 @@ export async function proveLine(found: FoundLine, options: ProveOptions = {}): P
   const path = await proveInclusion(
     found.index,
     head.size,
-    readFromTiles(head.size, (tile) => tlog.readTile(tile)),
+    readFromTiles(head.size, (tile) => tree.demandTile(tile)),
   ).catch((cause: unknown) => {
     throw failed(where, `the tiles cannot be read: ${messageOf(cause)}`, cause);
   });

@@ -7,7 +7,6 @@
  */
 import { statSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
-import { join } from 'node:path';
 import { parseSha256Hex, type Sha256Hex, zeroHash } from '../base/encoding.ts';
 import { linesFrom } from '../log/file-tree.ts';
 import { logFiles } from '../log/files.ts';
@@ -15,7 +14,7 @@ import { lineBefore } from '../log/segment.ts';
 import { type TreeBeside, treeOfInode } from '../log/tree-beside.ts';
 import { parseCheckpointNote } from '../merkle/checkpoint.ts';
 import { checkInclusion, proveInclusion, type ReadHashes, treeRoot } from '../merkle/prove.ts';
-import { hashesAtLevel, printTilePath, type Tile, tileWidth } from '../merkle/tile.ts';
+import { hashesAtLevel, type Tile, tileWidth } from '../merkle/tile.ts';
 import { type ReadTile, readFromTiles } from '../merkle/tile-hashes.ts';
 import { TileTree } from '../merkle/tile-tree.ts';
 import { hashBytes } from '../merkle/tree.ts';
@@ -114,9 +113,8 @@ async function look(
 function tilesWithin(stored: TreeBeside, size: number): ReadTile {
   return async (tile: Tile) => {
     const width = Math.min(tileWidth, hashesAtLevel(tile.level, size) - tile.index * tileWidth);
-    const bytes = await stored.readTile({ ...tile, width });
-    if (bytes !== undefined) return bytes.subarray(0, tile.width * hashBytes);
-    throw new Error(`${join(stored.folder, printTilePath({ ...tile, width }))} is not there`);
+    const bytes = await stored.demandTile({ ...tile, width });
+    return bytes.subarray(0, tile.width * hashBytes);
   };
 }
 

@@ -27,12 +27,13 @@ export class TornLines {
     return true;
   }
 
-  /** Takes out the lines of that hash, and returns how many there were. */
-  recover(hash: Sha256Hex): number {
-    const count = this.#byHash.get(hash)?.length ?? 0;
-    this.#byHash.delete(hash);
-    this.#count -= count;
-    return count;
+  /** Takes out the last line of that hash and reports whether there was one: a writer recovers what it found, once. */
+  recover(hash: Sha256Hex): boolean {
+    const same = this.#byHash.get(hash);
+    if (same?.pop() === undefined) return false;
+    if (same.length === 0) this.#byHash.delete(hash);
+    this.#count -= 1;
+    return true;
   }
 
   /** Takes out all that nothing recovered. */

@@ -55,6 +55,36 @@ test('a torn line is excused by a recovery of somebody whom the keyring knows, a
   expect(await explained(key)).toMatchObject({ name: 'line', ok: false });
 });
 
+test('a recovery excuses one torn line, and of several alike the last', async () => {
+  const key = SigningKey.generate();
+  const path = join(temporaryFolder(), 'swarm.jsonl');
+  writeFileSync(path, '{"ts_ns":17');
+  {
+    await using log = await openLog(path, { key });
+    await log.append(said('after the crash'));
+  }
+  writeFileSync(path, `{"ts_ns":17\n${readFileSync(path, 'utf8')}`);
+  const { findings, counted } = await verifyLog(path);
+  expect(findings.map(({ code, at }) => [code, at.line])).toEqual([['malformed', 1]]);
+  expect(counted.recovered).toBe(1);
+  for (const line of [1, 2]) {
+    const found = await findLine(path, { file: path, line });
+    const [step] = found === undefined ? [] : await explainLine(path, found, undefined);
+    expect(step).toMatchObject({ name: 'line', ok: line === 2 });
+  }
+});
+
+test('a forged record of version 2 puts none of version 1 out of its place', async () => {
+  const forged = linesOf(await logOf(1))[0]?.replace('"seq":0', '"seq":7');
+  const path = join(temporaryFolder(), 'swarm.jsonl');
+  writeFileSync(path, `${forged}\n${linesOf(vectorPath('record-v1.jsonl'))[0]}\n`);
+  const { findings } = await verifyLog(path);
+  expect(findings.map(({ code, at }) => [code, at.line])).toEqual([['bad-signature', 1]]);
+  const found = await findLine(path, { file: path, line: 2 });
+  const steps = found === undefined ? [] : await explainLine(path, found, undefined);
+  expect(steps.filter(({ ok }) => !ok)).toEqual([]);
+});
+
 test('a line whose signature does not hold is not what the next one of its session follows', async () => {
   const path = await logOf(3);
   const lines = linesOf(path);

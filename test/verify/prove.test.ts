@@ -173,3 +173,11 @@ test('a proof whose checkpoint was signed by a key that was revoked before its e
   expect(codesOf(proof, ring(20))).toEqual([]);
   expect(codesOf(proof, ring(19))).toEqual(['checkpoint-revoked-key']);
 });
+
+test('a record is proved out of the segment it is in, closed or not by then', async () => {
+  const path = await sealed(10);
+  const record = await found(path, { file: path, line: 3 });
+  await writeSealed(path, 10, planner, { rotateBytes: 3_000 });
+  expect(closedSegments(path).length).toBeGreaterThan(1);
+  expect(checkRecordProof(await proveLine(record), keyring)).toMatchObject({ faults: [], index: 2 });
+});
