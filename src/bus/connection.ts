@@ -307,11 +307,17 @@ export class Bus implements AsyncDisposable {
   }
 
   #onError(error: Error): void {
-    this.warn(`${this.address} says: ${error.message}`);
-    if (error instanceof PermissionViolationError && error.operation === 'publish') {
-      for (const listener of this.#listeners) listener.refused?.(error.subject);
-    }
+    const refused =
+      error instanceof PermissionViolationError && error.operation === 'publish' ? error.subject : undefined;
+    if (refused === undefined || !isRequest(refused)) this.warn(`${this.address} says: ${error.message}`);
+    if (refused === undefined) return;
+    for (const listener of this.#listeners) listener.refused?.(refused);
   }
+}
+
+/** Reports whether what is sent on `subject` is a request to JetStream, which fails with the same error by itself. */
+function isRequest(subject: string): boolean {
+  return subject.startsWith('$JS.API.') && !subject.startsWith('$JS.API.CONSUMER.MSG.NEXT.');
 }
 
 /** Waits for `work`, whatever comes of it, at most `ms`. */

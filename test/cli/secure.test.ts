@@ -282,3 +282,27 @@ test('it is the operator who runs it', async () => {
   expect(named.stderr).toContain('It is the operator.');
   expect((await swarm(other, ['keys', 'list'])).stdout).toMatch(/\toperator worker=thread\.\*\.planner\n$/);
 });
+
+test('swarm sub takes durable and filter from the keyring, each by the other, and warns of nothing', async () => {
+  await using planner = await joinAs('planner');
+  await planner.publish('thread.a.planner', 'for two');
+  const sub = async (...args: string[]): Promise<{ code: number | null; stderr: string }> =>
+    await swarm(folder, ['sub', '--count', '1', '--env', 'listener.env', ...args], {
+      env: { NATS_URL: url },
+    });
+  expect(await sub('--durable', 'pair')).toMatchObject({
+    code: 0,
+    stderr: 'Listening on thread.a.>, thread.b.> as pair; Ctrl-C ends.\n',
+  });
+  expect(await sub('thread.>')).toMatchObject({
+    code: 0,
+    stderr: 'Listening on thread.> as listener; Ctrl-C ends.\n',
+  });
+  expect(await sub('--durable', 'absent')).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('the durable absent is not one that the keyring lists for us'),
+  });
+  const refused = await sub('thread.c.>');
+  expect(refused).toMatchObject({ code: 3, stderr: expect.stringContaining('swarm keys add --durable') });
+  expect(refused.stderr).not.toContain('warning');
+});
