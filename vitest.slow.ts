@@ -7,6 +7,7 @@ export const slowTests: string[] = [
   'test/agent/outbox.test.ts',
   'test/bus/faults.test.ts',
   'test/cli/anchors.test.ts',
+  'test/cli/cluster.test.ts',
   'test/cli/dead.test.ts',
   'test/cli/prove.test.ts',
   'test/cli/reconcile.test.ts',

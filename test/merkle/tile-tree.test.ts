@@ -65,7 +65,7 @@ test('what is taken from a tile tree is what tilesBetween says, and a restored t
       const once = TiledLog.of(many.slice(0, from));
       for (const [path, bytes] of once.tiles) expect(log.tiles.get(path)).toEqual(bytes);
     }),
-    { numRuns: 60 },
+    { numRuns: 20 },
   );
 }, 30_000);
 
