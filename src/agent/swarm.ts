@@ -14,7 +14,7 @@ import { type Bus, connectBus } from '../bus/connection.ts';
 import { openConsumer } from '../bus/consumer.ts';
 import { openPublisher, type Publisher } from '../bus/publisher.ts';
 import { ensureStream, threadsStream } from '../bus/stream.ts';
-import type { Context, Named, SayOptions } from '../handler/context.ts';
+import type { Calls, Named, OpenContext, SayOptions } from '../handler/context.ts';
 import type { AgentHost, BranchHost, DefinedAgent } from '../handler/definition.ts';
 import { encodePayload } from '../handler/payload.ts';
 import { firstSaidAs, type Received } from '../handler/received.ts';
@@ -34,6 +34,7 @@ import { deadLetterBytesNever } from './dead-letter.ts';
 import { DeadLetters } from './dead-letters.ts';
 import { envelopeBytesAtMost, envelopeBytesNever } from './envelope.ts';
 import { type Handler, Handling, type HandlingOptions } from './handling.ts';
+import type { Message } from './message.ts';
 import { Outbox, type Published } from './outbox.ts';
 import { missingRecords, type Reconciliation, reconcile } from './reconcile.ts';
 import { type Resent, resend } from './resend.ts';
@@ -44,6 +45,9 @@ import { findUnsaid } from './unsaid.ts';
 
 /** How long leaving waits for the last checkpoint to be kept elsewhere. */
 const anchoredWithinMs = 2_000;
+
+/** docs/format.md, section 2. */
+const refsAtMost = 16;
 
 export interface SwarmOptions extends SettingSources {
   /** See `LogOptions`. @default 'fsync' */
@@ -208,6 +212,8 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
   readonly #outbox: Outbox;
   readonly #deadLetters: DeadLetters;
   readonly #open = new Set<Subscription | Handling>();
+  /** The durables of the agents that ran here. */
+  readonly #ran = new Set<string>();
   #closed: Promise<void> | undefined;
   /** Nothing more is said. Handlers that finish while the swarm closes may still speak. */
   #left = false;
@@ -317,7 +323,8 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
 
   /**
    * Runs an agent here: its handlers hear what its filters take, and what they ask of the world is recorded. Resolves once
-   * its durable is there. Throws `USAGE` where the swarm was joined with the key of another agent, and what `handle` throws.
+   * its durable is there. Throws `USAGE` where the swarm was joined with the key of another agent, or the agent ran here
+   * before, and what `handle` throws.
    */
   async run(agent: DefinedAgent, options: RunOptions = {}): Promise<Handling> {
     if (agent.name !== this.name) {
@@ -327,10 +334,18 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
         `the agent ${agent.name} runs where the swarm was joined with its key; we are ${us}`,
       );
     }
+    const { durable, concurrency } = agent;
+    // What it remembers would begin anew in the middle of a session, where nobody who runs it again would know.
+    if (this.#ran.has(durable)) {
+      throw new SwarmError(
+        'USAGE',
+        `the agent ${agent.name} ran in this swarm already, under the durable ${durable}: join the swarm again`,
+      );
+    }
+    this.#ran.add(durable);
     const { log } = this.#parts;
     const handlers = agent.begin();
-    const { durable, concurrency } = agent;
-    return await this.handle(handlers.filters, { ...options, durable, concurrency }, async (message) => {
+    const handler = async (message: Message): Promise<void> => {
       const publish = (subject: string, payload: unknown, said: SayOptions): Promise<Named> =>
         this.publish(subject, payload, { ...said, cause: message }).then(({ record }) => record);
       const context = new LiveContext(message, { append: (draft) => log.append(draft), publish });
@@ -341,17 +356,29 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
         throw error;
       }
       await context.end();
-    });
+    };
+    try {
+      return await this.handle(handlers.filters, { ...options, durable, concurrency }, handler);
+    } catch (error) {
+      this.#ran.delete(durable); // it did not run
+      throw error;
+    }
   }
 
   /** @internal Use `branch`. */
-  branch(message: Received, from: Named, thread: string, calls: number): Context {
+  branch(message: Received, from: Named, thread: string, calls: Calls): OpenContext {
     const { log } = this.#parts;
     const there = (subject: string): string => subject.replace(/^thread\.[^.]+/, `thread.${thread}`);
     const append = (draft: Draft): Promise<unknown> =>
       log.append({ ...draft, subject: there(draft.subject), refs: [from.leaf] });
     const publish = async (subject: string, payload: unknown, said: SayOptions): Promise<Named> => {
-      const refs = [from, ...(said.refs ?? [])];
+      const refs = [from, ...(said.refs ?? []).filter(({ leaf }) => leaf !== from.leaf)];
+      if (refs.length > refsAtMost) {
+        throw new SwarmError(
+          'RECORD_INVALID',
+          `${there(subject)}: in a branch a message has up to ${refsAtMost - 1} refs, as one names the record that the branch left from`,
+        );
+      }
       const { record } = await this.publish(there(subject), payload, { ...said, refs, cause: message });
       return record;
     };

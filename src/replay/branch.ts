@@ -63,10 +63,15 @@ export async function branch(agent: DefinedAgent, path: string, options: BranchO
 /** Returns the handlings of the session of the record `at`, to the one that it belongs to. */
 function handlingsUntil(log: RecordedLog, at: Sha256Hex, path: string): readonly RecordedHandling[] {
   for (const { handlings } of log.sessions) {
-    const index = handlings.findIndex(({ delivery, publishes, steps }) =>
-      [delivery, ...publishes, ...steps].some(({ leaf }) => leaf === at),
+    const index = handlings.findIndex(({ delivery, called, publishes, steps, failures, ended }) =>
+      [delivery, called, ...publishes, ...steps, ...failures, ended].some((place) => place?.leaf === at),
     );
-    if (index !== -1) return handlings.slice(0, index + 1);
+    if (index === -1) continue;
+    if (handlings[index]?.ended === undefined) return handlings.slice(0, index + 1);
+    throw new SwarmError(
+      'USAGE',
+      `the record ${at} of ${path} says that a handler has ended, and nothing of it is left to go on with; branch off before that`,
+    );
   }
   throw new SwarmError(
     'RECORD_MISSING',

@@ -93,7 +93,9 @@ test('from a delivery on, everything is asked anew, with what the agent remember
     'BUS.PUBLISH',
     'AGENT.STEP',
     'BUS.PUBLISH',
+    'AGENT.STEP',
   ]);
+  expect(records.at(-1)?.header.step).toBe('handler');
   for (const { header } of records) expect(header).toMatchObject({ cause: from.leaf, refs: [from.leaf] });
 
   // And it goes on there, hearing that thread alone.

@@ -296,7 +296,7 @@ test('two messages on one subject that are said otherwise are two divergences, w
     await using swarm = await apart.join('worker');
     await defineAgent({ name: 'worker', on: { 'thread.*.boss': saying('') } }).run(swarm);
     await boss.publish('thread.t9.boss', 'go');
-    await vi.waitFor(() => expect(apart.records()).toHaveLength(5), 20_000);
+    await vi.waitFor(() => expect(apart.records()).toHaveLength(6), 20_000);
   }
   const { keyring } = await loadKeyring(apart.keyring);
   const changed = defineAgent({ name: 'worker', on: { 'thread.*.boss': saying('!') } });

@@ -142,7 +142,7 @@ async function goOn(
 }
 
 function tell(report: RerunReport, asJson: boolean, out: Output): void {
-  const { agent, deliveries, publishes, steps, divergences, impure, digest } = report;
+  const { agent, deliveries, brokenOff, publishes, steps, divergences, impure, digest } = report;
   for (const { call, at, times, instead } of impure) {
     out.warn(`${agent} calls ${call} at ${at}, ${times} times: another answer each time; use ${instead}`);
   }
@@ -158,8 +158,9 @@ function tell(report: RerunReport, asJson: boolean, out: Output): void {
     );
   }
   const found = `${divergences.length} divergence${divergences.length === 1 ? '' : 's'}`;
+  const handled = `${deliveries} deliveries${brokenOff === 0 ? '' : ` (${brokenOff} broken off)`}`;
   out.data(
     styled(divergences.length === 0 ? 'green' : 'red', `Re-ran ${agent}`),
-    `: ${deliveries} deliveries, ${publishes} messages, ${steps} steps, ${found}, digest ${digest}`,
+    `: ${handled}, ${publishes} messages, ${steps} steps, ${found}, digest ${digest}`,
   );
 }
