@@ -299,7 +299,7 @@ test('a publish that was still open when the agent left throws again, and the ha
   expect(report).toMatchObject({ deliveries: 1, divergences: [] });
   const deaf = await again(place, {
     on: {
-      'thread.*.planner': async (message, context) => {
+      'thread.*.planner': async (_, context) => {
         await context.step('begin', () => 'begun');
         await outcome(context.publish('thread.t1.worker', 'hello'));
         await context.step('note', (what) => what, 'taken');
