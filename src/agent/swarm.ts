@@ -355,7 +355,10 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
         await context.end({ error });
         throw error;
       }
-      await context.end();
+      const ended = context.end();
+      // The next handler does not wait for that alone. Beside others it does: so it is on the log what came before it.
+      if (concurrency === 1) message.ackAfter(ended);
+      else await ended;
     };
     try {
       return await this.handle(handlers.filters, { ...options, durable, concurrency }, handler);
