@@ -239,6 +239,17 @@ const mutations: readonly {
     found: [{ code: 'step-unrecorded', expected: 'model', actual: 'search' }],
   },
   {
+    what: 'an extra step of the same name first',
+    changed: { first: (context) => context.step('model', model, 'Who asks?') },
+    found: [
+      {
+        code: 'step-unrecorded',
+        actual: 'model',
+        detail: expect.stringMatching(/^step model, given \["Who asks\?"\], is not on the record; it is answered as /),
+      },
+    ],
+  },
+  {
     what: 'an extra step last',
     changed: { last: (context) => context.step('model', model, 'Once more?') },
     found: [{ code: 'step-unrecorded', actual: 'model' }],
@@ -333,7 +344,15 @@ test('what a handler asks past its context is named, with what to ask in its pla
   const { impure, divergences } = await again(
     worker({
       answer: (context, message, said) => pieces.answer(context, message, { ...said, at: Date.now() }),
-      last: async () => [new Date(), Math.random(), crypto.randomUUID(), randomUUID(), performance.now()],
+      last: async () => [
+        new Date(),
+        Math.random(),
+        crypto.randomUUID(),
+        randomUUID(),
+        performance.now(),
+        process.hrtime(),
+        process.hrtime.bigint(),
+      ],
     }),
   );
   expect(impure.map(({ call, times }) => [call, times])).toEqual([
@@ -343,6 +362,8 @@ test('what a handler asks past its context is named, with what to ask in its pla
     ['crypto.randomUUID()', 3],
     ['crypto.randomUUID()', 3],
     ['performance.now()', 3],
+    ['process.hrtime()', 3],
+    ['process.hrtime.bigint()', 3],
   ]);
   for (const { at } of impure) expect(at).toMatch(/rerun\.test\.ts:\d+:\d+$/);
   expect(divergences.map(({ changes }) => changes?.map(({ path }) => path))).toEqual([
@@ -350,7 +371,7 @@ test('what a handler asks past its context is named, with what to ask in its pla
     ['/at'],
     ['/at'],
   ]);
-  expect(Math.random.name).toBe('random'); // as before
+  expect([Math.random.name, typeof process.hrtime.bigint()]).toEqual(['random', 'bigint']); // as before
 });
 
 test('a log with a changed line is refused', async () => {
