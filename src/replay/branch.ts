@@ -9,7 +9,7 @@ import { SwarmError } from '../base/errors.ts';
 import { isSubject } from '../base/subject.ts';
 import { type BranchHost, type DefinedAgent, defineAgent } from '../handler/definition.ts';
 import type { RecordedHandling, RecordedLog } from './recorded.ts';
-import { Rerun, type RerunOptions, type RerunReport, withRecorded } from './rerun.ts';
+import { Rerun, type RerunOptions, type RerunReport, verifiedBy, withRecorded } from './rerun.ts';
 
 export interface BranchOptions extends Omit<RerunOptions, 'thread' | 'until' | 'payloads'> {
   /** The last record that the log answers: a delivery to the agent, or what came of one. */
@@ -43,7 +43,8 @@ export async function branch(agent: DefinedAgent, path: string, options: BranchO
   if (host.name !== agent.name) {
     throw new SwarmError('USAGE', `the agent ${agent.name} goes on where the swarm was joined with its key`);
   }
-  return await withRecorded(agent, path, { ...rest, until: at }, async (log, itself) => {
+  using verified = await verifiedBy(rest, path);
+  return await withRecorded(agent, verified, { ...rest, until: at }, async (log, itself) => {
     const before = handlingsUntil(log, at, path);
     const run = new Rerun(agent, itself, rest);
     const handlers = agent.begin();

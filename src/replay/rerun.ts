@@ -17,6 +17,7 @@ import type { Agent, Keyring } from '../identity/keyring.ts';
 import type { Header } from '../record/header.ts';
 import type { SignedRecord } from '../record/signed.ts';
 import type { Anchor } from '../verify/anchors.ts';
+import type { VerifiedFiles } from '../verify/verified-files.ts';
 import { changedFields, type PayloadRule, type Said } from './compare.ts';
 import { type Known, type KnownPublish, type KnownStep, ReplayContext, saidIn } from './context.ts';
 import type { Divergence } from './divergence.ts';
@@ -76,33 +77,47 @@ export interface RerunReport {
  * the keyring has no such agent, `RECORD_MISSING` where the log has nothing for it, `LOG_OPEN`.
  */
 export async function rerun(agent: DefinedAgent, path: string, options: RerunOptions): Promise<RerunReport> {
-  return await withRecorded(agent, path, options, async (log, itself) => {
+  using verified = await verifiedBy(options, path);
+  return await rerunFrom(verified, agent, options);
+}
+
+/** Verifies the log at `path`, by the keyring and checkpoints of `options`. Throws `LOG_REFUSED`, `LOG_OPEN`. */
+export function verifiedBy({ keyring, anchors }: RerunOptions, path: string): Promise<VerifiedFiles> {
+  return soundLog(path, { keyring, ...(anchors && { anchors }) });
+}
+
+/** Runs `agent` again from a log that was verified, as `rerun` does. */
+export async function rerunFrom(
+  verified: VerifiedFiles,
+  agent: DefinedAgent,
+  options: RerunOptions,
+): Promise<RerunReport> {
+  return await withRecorded(agent, verified, options, async (log, itself) => {
     const run = new Rerun(agent, itself, options);
     for (const { handlings } of log.sessions) await run.session(handlings, agent.begin());
     const report = run.report(log.sessions.length);
     if (report.deliveries > 0 || options.thread === undefined) return report;
     throw new SwarmError(
       'RECORD_MISSING',
-      `the log ${path} has no delivery to ${agent.name} in the thread ${options.thread}`,
+      `the log ${verified.path} has no delivery to ${agent.name} in the thread ${options.thread}`,
     );
   });
 }
 
-/** Verifies the log at `path`, and calls `use` with what of it is the agent's. Throws what `rerun` throws. */
+/** Calls `use` with what of a verified log is the agent's. Throws what `rerun` throws. */
 export async function withRecorded<Result>(
   agent: DefinedAgent,
-  path: string,
-  { keyring, until, anchors }: RerunOptions,
+  verified: VerifiedFiles,
+  { keyring, until }: RerunOptions,
   use: (log: RecordedLog, itself: Agent) => Promise<Result>,
 ): Promise<Result> {
-  using verified = await soundLog(path, { keyring, ...(anchors && { anchors }) });
   const itself = agentIn(keyring, agent.name);
   const log = await readRecorded(verified, {
     keys: new Set(itself.keys.map(({ record }) => record)),
     durable: agent.durable,
     until,
   });
-  requireDeliveries(agent, path, log);
+  requireDeliveries(agent, verified.path, log);
   const unwatch = watchPurity();
   try {
     return await use(log, itself);

@@ -245,7 +245,9 @@ const mutations: readonly {
       {
         code: 'step-unrecorded',
         actual: 'model',
-        detail: expect.stringMatching(/^step model, given \["Who asks\?"\], is not on the record; it is answered as /),
+        detail: expect.stringMatching(
+          /^step model, given \["Who asks\?"\], is not on the record; it is answered as /,
+        ),
       },
     ],
   },

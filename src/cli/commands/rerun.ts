@@ -9,7 +9,7 @@ import { readSettings, type Settings } from '../../agent/settings.ts';
 import { SwarmError } from '../../base/errors.ts';
 import type { DefinedAgent } from '../../handler/definition.ts';
 import { branch } from '../../replay/branch.ts';
-import { type RerunReport, rerun } from '../../replay/rerun.ts';
+import { type RerunReport, rerunFrom, verifiedBy } from '../../replay/rerun.ts';
 import { agentsOf } from '../agent-module.ts';
 import type { Invocation } from '../invocation.ts';
 import { joined } from '../joining.ts';
@@ -76,11 +76,13 @@ Examples:
       if (keys.keyring === undefined) return;
       const { path, until } = await recordOf(options.until, log, settings);
       const { thread } = options;
+      const rerunOptions = { keyring: keys.keyring, ...given({ thread, until }) };
+      using verified = await verifiedBy(rerunOptions, path);
       let missing: unknown;
       let ran = 0;
       for (const agent of agents) {
         try {
-          const report = await rerun(agent, path, { keyring: keys.keyring, ...given({ thread, until }) });
+          const report = await rerunFrom(verified, agent, rerunOptions);
           ran += 1;
           tell(report, options.json === true, invocation.out);
           if (report.divergences.length > 0) invocation.end('findings');
