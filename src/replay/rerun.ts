@@ -272,7 +272,8 @@ export class Rerun {
     const thrown = typeof ended === 'object' && 'thrown' in ended ? describeThrown(ended.thrown) : undefined;
     for (const divergence of context.stepDivergences()) findings.addStep(divergence);
     for (const pair of context.publishDivergences()) findings.addPublish(pair);
-    if (ended === 'late' && !(isBrokenOff && context.isTold)) {
+    const wasNoLater = isBrokenOff && context.isTold && beyond === undefined;
+    if (ended === 'late' && !wasNoLater) {
       const detail = `the handler did not return within ${returnWithinMs / 1000} s: it waits for something that is no step`;
       findings.add('no-return', { detail });
     } else if (typeof ended === 'object' && handling.ended !== undefined) {

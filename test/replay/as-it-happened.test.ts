@@ -339,3 +339,18 @@ test('a process that was killed in the middle of a handler breaks off there, and
     expect(changed.divergences.filter(({ code }) => code === 'publish-missing')).toHaveLength(7);
   });
 });
+
+test('an agent runs once in a swarm that was joined: what it remembers begins with the session', async () => {
+  await withServer(async (server) => {
+    const place = await agentsIn(temporaryFolder(), server.url, ['worker']);
+    await using swarm = await place.join('worker');
+    const agent = defineAgent({ name: 'worker', on: { 'thread.*.planner': () => undefined } });
+    await expect(agent.run(swarm, { ackWaitMs: 0 })).rejects.toMatchObject({ code: 'USAGE' }); // it did not run
+    const handling = await agent.run(swarm);
+    await handling.stop();
+    await expect(agent.run(swarm)).rejects.toMatchObject({
+      code: 'USAGE',
+      message: expect.stringContaining('ran in this swarm already'),
+    });
+  });
+});

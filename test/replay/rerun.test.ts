@@ -317,6 +317,20 @@ test('two messages on one subject that are said otherwise are two divergences, w
     { code: 'publish-changed', field: 'payload', expected: 'one', actual: 'one!' },
     { code: 'publish-changed', field: 'payload', expected: 'two', actual: 'two!' },
   ]);
+
+  // By a rule each of them is as good as the other; what is the same down to its bytes is still itself.
+  const swapped = defineAgent({
+    name: 'worker',
+    on: {
+      'thread.*.boss': async ({ threadId }, context) => {
+        const two = await context.publish(`thread.${threadId}.worker`, 'two');
+        const one = await context.publish(`thread.${threadId}.worker`, 'one');
+        await context.publish(`thread.${threadId}.worker.both`, 'both', { refs: [one, two] });
+      },
+    },
+  });
+  const byRule = await rerun(swapped, apart.log, { keyring, payloads: () => [] });
+  expect(byRule.divergences).toMatchObject([{ code: 'publish-moved' }]);
   rmSync(apart.folder, { recursive: true });
 });
 
