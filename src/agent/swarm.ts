@@ -5,6 +5,7 @@
  * key that the keyring lets speak there. Opening order: keys, broker, log. Closing order: deliveries, publishes,
  * connection, log.
  */
+import { randomBytes } from 'node:crypto';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { messagesResent } from '../base/events.ts';
@@ -18,6 +19,7 @@ import type { Calls, Named, OpenContext, SayOptions } from '../handler/context.t
 import type { AgentHost, BranchHost, DefinedAgent } from '../handler/definition.ts';
 import { encodePayload } from '../handler/payload.ts';
 import { firstSaidAs, type Received } from '../handler/received.ts';
+import { runKey } from '../handler/step.ts';
 import type { PublicKey, SigningKey } from '../identity/key.ts';
 import type { Agent, Keyring } from '../identity/keyring.ts';
 import { claim } from '../log/alive.ts';
@@ -345,10 +347,13 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
     this.#ran.add(durable);
     const { log } = this.#parts;
     const handlers = agent.begin();
+    const inRun = { [runKey]: randomBytes(8).toString('hex') };
+    const append = (draft: Draft): Promise<unknown> =>
+      log.append({ ...draft, meta: { ...draft.meta, ...inRun } });
     const handler = async (message: Message): Promise<void> => {
       const publish = (subject: string, payload: unknown, said: SayOptions): Promise<Named> =>
         this.publish(subject, payload, { ...said, cause: message }).then(({ record }) => record);
-      const context = new LiveContext(message, { append: (draft) => log.append(draft), publish });
+      const context = new LiveContext(message, { append, publish });
       try {
         await handlers.handlerOf(message.subject)?.(message, context);
       } catch (error) {

@@ -27,6 +27,9 @@ export const publishStep = 'context.publish';
 /** The meta pair that says which of a handling's steps it was, or of its publishes, counted from 0 as they were begun. */
 export const callKey = 'call';
 
+/** The meta pair that says of which run of the agent it is: the log may begin a new session while one goes on. */
+export const runKey = 'run';
+
 /** What was thrown, as a record has it. */
 export interface Thrown {
   readonly name: string;

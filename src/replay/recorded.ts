@@ -8,7 +8,7 @@ import { readSync } from 'node:fs';
 import type { Sha256Hex } from '../base/encoding.ts';
 import { SwarmError } from '../base/errors.ts';
 import { firstSaidAs } from '../handler/received.ts';
-import { handlerStep, publishStep } from '../handler/step.ts';
+import { handlerStep, publishStep, runKey } from '../handler/step.ts';
 import type { PublicKey } from '../identity/key.ts';
 import type { Position } from '../log/reader.ts';
 import type { Header } from '../record/header.ts';
@@ -45,8 +45,9 @@ export interface RecordedHandling {
   ended: Place | undefined;
 }
 
-/** One run of the agent. */
+/** One run of the agent: a session of its log, or several where that grew beyond a segment. */
 export interface RecordedSession {
+  /** The first. */
   readonly session: string;
   /** Those whose handler may have been called. */
   readonly handlings: readonly RecordedHandling[];
@@ -88,10 +89,12 @@ export async function readRecorded(log: VerifiedFiles, whose: Whose): Promise<Re
   const index = new Index(whose);
   const keys = [...whose.keys].map((key) => Buffer.from(`"${key}"`));
   let isEnded = false;
+  let order = 0;
   for await (const line of log.lines()) {
     const isLast = whose.until !== undefined && line.leaf.toString('hex') === whose.until;
     const parsed = keys.some((key) => line.bytes.includes(key)) ? parseLine(line.bytes) : undefined;
-    if (parsed?.ok && !isEnded) index.add(parsed.record, line);
+    if (parsed?.ok && !isEnded) index.add(parsed.record, line, order);
+    order += 1;
     isEnded ||= isLast; // what follows is read to its end, for only then is it known to be what was verified
   }
   if (whose.until !== undefined && !isEnded) {
@@ -108,27 +111,51 @@ interface InSession {
   readonly handling: RecordedHandling;
 }
 
+/** What names a delivery of another session as its cause. */
+interface Elsewhere {
+  readonly header: Header;
+  readonly place: Place;
+  readonly known: InSession;
+}
+
 class Index {
   readonly durables: Map<string, number> = new Map();
   readonly #whose: Whose;
   readonly #handlings = new Map<Sha256Hex, InSession>();
   readonly #publishes = new Map<Sha256Hex, RecordedPublish>();
+  readonly #elsewhere: Elsewhere[] = [];
+  /** Of which run of the agent a session is, where the log says. */
+  readonly #runs = new Map<string, string>();
 
   constructor(whose: Whose) {
     this.#whose = whose;
   }
 
-  add({ header, leaf, path }: SignedRecord, { file, fd, line, offset, bytes }: VerifiedLine): void {
+  add(record: SignedRecord, { file, fd, line, offset, bytes }: VerifiedLine, order: number): void {
+    const { header, leaf, path } = record;
     if (!this.#whose.keys.has(header.signer)) return;
     const inFlush = path === undefined ? 0 : Number.parseInt(path, 10);
-    const flush = header.seq - inFlush;
-    const at = { file, fd, line, offset, length: bytes.length };
-    const place: Place = { ...at, leaf, order: header.seq, flush };
-    const handling = this.#handlingOf(header);
+    const place: Place = {
+      file,
+      fd,
+      line,
+      offset,
+      length: bytes.length,
+      leaf,
+      order,
+      flush: order - inFlush,
+    };
+    const known = header.cause && this.#handlings.get(header.cause);
+    const run = header.kind === 'AGENT.STEP' && known ? header.meta?.[runKey] : undefined;
+    if (run !== undefined) this.#runs.set(header.session, run);
+    if (header.kind === 'BUS.DELIVER') this.#addDelivery(header, place);
+    else if (known !== undefined && known.session !== header.session)
+      this.#elsewhere.push({ header, place, known });
+    else this.#addEffect(header, place, known?.handling);
+  }
+
+  #addEffect(header: Header, place: Place, handling: RecordedHandling | undefined): void {
     switch (header.kind) {
-      case 'BUS.DELIVER':
-        this.#addDelivery(header, place);
-        return;
       case 'BUS.PUBLISH':
         this.#addPublish(header, place, handling);
         return;
@@ -150,26 +177,32 @@ class Index {
    * delivery `until` counts: what is asked is what would have come of it.
    */
   sessions(until: Sha256Hex | undefined): readonly RecordedSession[] {
+    // What a session of another run says of a delivery, a branch from it, is not what came of it.
+    for (const { header, place, known } of this.#elsewhere.splice(0)) {
+      if (this.#runOf(header.session) === this.#runOf(known.session)) {
+        this.#addEffect(header, place, known.handling);
+      }
+    }
     const called = new Set<string>();
-    const sessions = new Map<string, RecordedHandling[]>();
+    const runs = new Map<string, { readonly session: string; readonly handlings: RecordedHandling[] }>();
     const all = [...this.#handlings.values()];
     for (const { session, message, handling } of all) {
-      if (handling.called !== undefined || hasTrace(handling)) called.add(`${session} ${message}`);
+      if (handling.called !== undefined || hasTrace(handling))
+        called.add(`${this.#runOf(session)} ${message}`);
     }
     for (const { session, message, attempt, handling } of all) {
       const isKnown = handling.called !== undefined || hasTrace(handling) || handling.delivery.leaf === until;
-      if (!isKnown && (attempt > 1 || called.has(`${session} ${message}`))) continue;
-      const handlings = sessions.get(session) ?? [];
-      handlings.push(handling);
-      sessions.set(session, handlings);
+      const run = this.#runOf(session);
+      if (!isKnown && (attempt > 1 || called.has(`${run} ${message}`))) continue;
+      const known = runs.get(run) ?? { session, handlings: [] };
+      known.handlings.push(handling);
+      runs.set(run, known);
     }
-    return [...sessions].map(([session, handlings]) => ({ session, handlings }));
+    return [...runs.values()];
   }
 
-  /** What another session says of a delivery, a branch from it, is not what came of it. */
-  #handlingOf({ cause, session }: Header): RecordedHandling | undefined {
-    const known = cause && this.#handlings.get(cause);
-    return known && known.session === session ? known.handling : undefined;
+  #runOf(session: string): string {
+    return this.#runs.get(session) ?? session;
   }
 
   #addDelivery({ session, delivery }: Header, place: Place): void {

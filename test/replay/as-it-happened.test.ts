@@ -1,6 +1,7 @@
 /** Runs that did not go smoothly, run again as they went: redelivered, thrown, refused, side by side, killed, stopped. */
 import { once } from 'node:events';
-import { join } from 'node:path';
+import { readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { connectBus } from '../../src/bus/connection.ts';
@@ -352,5 +353,44 @@ test('an agent runs once in a swarm that was joined: what it remembers begins wi
       code: 'USAGE',
       message: expect.stringContaining('ran in this swarm already'),
     });
+  });
+});
+
+test('a log that grows beyond its segments is a history of one run, with what the agent remembers', async () => {
+  const on = (): Handlers => {
+    let heard = 0;
+    return {
+      'thread.*.planner': async (_, context) => {
+        heard += 1;
+        const said = { heard };
+        await context.step('think', () => sleep(1));
+        await context.publish('thread.t1.worker', said);
+      },
+    };
+  };
+  await withServer(async (server) => {
+    const place = await agentsIn(temporaryFolder(), server.url, ['planner', 'worker']);
+    await using planner = await place.join('planner', { log: join(place.folder, 'planner.jsonl') });
+    const lives = [40, 20];
+    for (const count of lives) {
+      await using swarm = await place.join('worker', { rotateBytes: 20_000 });
+      await defineAgent({ name: 'worker', on, concurrency: 2 }).run(swarm);
+      const answers = planner.subscribe('thread.*.worker', { durable: `planner-${count}`, deliver: 'new' });
+      await answers.ready();
+      for (let n = 0; n < count; n += 1) await planner.publish('thread.t1.planner', n);
+      for (let heard = 0; heard < count; heard += 1) await (await answers.next())?.ack();
+    }
+    const segments = readdirSync(dirname(place.log)).filter((name) => /^swarm\.\d+\.jsonl$/.test(name));
+    expect(segments.length).toBeGreaterThan(4);
+    const definition = { on, concurrency: 2 };
+    expect(await again(place, definition)).toMatchObject({
+      sessions: 2,
+      deliveries: 60,
+      brokenOff: 0,
+      publishes: 60,
+      divergences: [],
+    });
+    const mute = await again(place, { ...definition, on: { 'thread.*.planner': () => undefined } });
+    expect(mute.divergences).toHaveLength(120);
   });
 });
