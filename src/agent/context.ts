@@ -1,19 +1,26 @@
 /**
  * The context of a handler that runs live: what it asks of the world is asked, and on the log before the handler has it.
+ * So is what its publishes throw, and in the end that it has returned, or thrown.
  */
+import { sha256Hex } from '../base/encoding.ts';
+import { parseSubject } from '../base/subject.ts';
 import { Chance } from '../handler/chance.ts';
-import type { Context, Named, SayOptions } from '../handler/context.ts';
+import type { Calls, Named, OpenContext, SayOptions } from '../handler/context.ts';
+import { encodePayload } from '../handler/payload.ts';
 import type { Received } from '../handler/received.ts';
 import {
   callKey,
   describeThrown,
   handlerStep,
   outcomeOf,
+  publishStep,
   recorded,
   requireRunning,
   requireStepName,
   type StepContent,
   stepDraft,
+  thrownAgain,
+  type Unsaid,
 } from '../handler/step.ts';
 import type { Draft } from '../record/draft.ts';
 
@@ -23,18 +30,20 @@ export interface Surroundings {
   publish(subject: string, payload: unknown, options: SayOptions): Promise<Named>;
 }
 
-export class LiveContext extends Chance implements Context {
+export class LiveContext extends Chance implements OpenContext {
   readonly #message: Received;
   readonly #surroundings: Surroundings;
-  #calls: number;
+  #steps: number;
+  #publishes: number;
   #ended = false;
 
-  /** `calls` is how many steps its handler took before, where it goes on from a log. */
-  constructor(message: Received, surroundings: Surroundings, calls = 0) {
+  /** `calls` are those that its handler made before, where it goes on from a log. */
+  constructor(message: Received, surroundings: Surroundings, calls: Calls = { steps: 0, publishes: 0 }) {
     super(message.delivery);
     this.#message = message;
     this.#surroundings = surroundings;
-    this.#calls = calls;
+    this.#steps = calls.steps;
+    this.#publishes = calls.publishes;
   }
 
   async step<Args extends readonly unknown[], Result>(
@@ -45,8 +54,8 @@ export class LiveContext extends Chance implements Context {
     requireRunning(this.#ended);
     requireStepName(name);
     const given = recorded(args);
-    const call = this.#calls;
-    this.#calls += 1;
+    const call = this.#steps;
+    this.#steps += 1;
     let content: StepContent;
     let cause: unknown;
     try {
@@ -61,13 +70,33 @@ export class LiveContext extends Chance implements Context {
 
   async publish(subject: string, payload: unknown, options: SayOptions = {}): Promise<Named> {
     requireRunning(this.#ended);
-    return await this.#surroundings.publish(subject, payload, options);
+    const to = parseSubject(subject);
+    const bytes = encodePayload(payload); // what these throw they throw again
+    const call = this.#publishes;
+    this.#publishes += 1;
+    try {
+      return await this.#surroundings.publish(to, bytes, options);
+    } catch (cause) {
+      const unsaid: Unsaid = {
+        payload_hash: sha256Hex(bytes),
+        refs: options.refs?.map(({ leaf }) => leaf) ?? [],
+        meta: options.meta ?? {},
+        ...(options.trace !== undefined && { trace: options.trace }),
+      };
+      const error = describeThrown(cause);
+      try {
+        await this.#record(publishStep, { args: [to, unsaid], error }, call);
+      } catch {
+        throw cause; // the log takes nothing more, so that nothing which follows is on it
+      }
+      throw thrownAgain(error, cause);
+    }
   }
 
-  /** Says that the handler has returned, or records that it threw. */
+  /** Resolves once it is on the log that the handler has returned, or threw: then its message may be answered. */
   async end(thrown?: { readonly error: unknown }): Promise<void> {
     this.#ended = true;
-    if (thrown !== undefined) await this.#record(handlerStep, { error: describeThrown(thrown.error) });
+    await this.#record(handlerStep, thrown === undefined ? {} : { error: describeThrown(thrown.error) });
   }
 
   async #record(name: string, content: StepContent, call?: number): Promise<void> {

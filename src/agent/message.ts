@@ -16,6 +16,7 @@ export class Message extends Received {
   readonly #bus: BusMessage;
   readonly #deadLetters: DeadLetters;
   #dying: Promise<void> | undefined;
+  #acking: Promise<void> | undefined;
   #isGivenBack = false;
 
   /** @internal Messages come out of a subscription. */
@@ -36,18 +37,18 @@ export class Message extends Received {
    * one that comes later sends nothing, and comes to the same.
    */
   ack(): Promise<void> {
-    return this.#dying ?? this.#bus.ack();
+    return this.#pending ?? this.#bus.ack();
   }
 
   /** Asks for the message again, after `delayMs` at the earliest. Resolves and throws as `ack`. */
   nak(delayMs?: number): Promise<void> {
     this.#isGivenBack ||= this.settled === undefined;
-    return this.#dying ?? this.#bus.nak(delayMs);
+    return this.#pending ?? this.#bus.nak(delayMs);
   }
 
   /** Tells the broker never to deliver the message to this durable again. Resolves and throws as `ack`. */
   term(reason?: string): Promise<void> {
-    return this.#dying ?? this.#bus.term(reason);
+    return this.#pending ?? this.#bus.term(reason);
   }
 
   /**
@@ -82,7 +83,17 @@ export class Message extends Received {
 
   /** @internal What the first of `ack`, `nak`, `term` and `dead` came to, if there was one. */
   get settled(): Promise<void> | undefined {
-    return this.#dying ?? this.#bus.answered;
+    return this.#pending ?? this.#bus.answered;
+  }
+
+  /** @internal Acks it once `logged` has resolved. Where that rejects nothing is answered, and the message comes again. */
+  ackAfter(logged: Promise<void>): void {
+    this.#acking = logged.then(() => this.#bus.ack());
+    this.#acking.catch(() => undefined); // whoever waits for `settled` hears of it
+  }
+
+  get #pending(): Promise<void> | undefined {
+    return this.#dying ?? this.#acking;
   }
 
   /** @internal Keeps it from being delivered again until the returned function is called. */

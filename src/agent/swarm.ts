@@ -5,6 +5,7 @@
  * key that the keyring lets speak there. Opening order: keys, broker, log. Closing order: deliveries, publishes,
  * connection, log.
  */
+import { randomBytes } from 'node:crypto';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { messagesResent } from '../base/events.ts';
@@ -14,10 +15,11 @@ import { type Bus, connectBus } from '../bus/connection.ts';
 import { openConsumer } from '../bus/consumer.ts';
 import { openPublisher, type Publisher } from '../bus/publisher.ts';
 import { ensureStream, threadsStream } from '../bus/stream.ts';
-import type { Context, Named, SayOptions } from '../handler/context.ts';
+import type { Calls, Named, OpenContext, SayOptions } from '../handler/context.ts';
 import type { AgentHost, BranchHost, DefinedAgent } from '../handler/definition.ts';
 import { encodePayload } from '../handler/payload.ts';
 import { firstSaidAs, type Received } from '../handler/received.ts';
+import { runKey } from '../handler/step.ts';
 import type { PublicKey, SigningKey } from '../identity/key.ts';
 import type { Agent, Keyring } from '../identity/keyring.ts';
 import { claim } from '../log/alive.ts';
@@ -34,6 +36,7 @@ import { deadLetterBytesNever } from './dead-letter.ts';
 import { DeadLetters } from './dead-letters.ts';
 import { envelopeBytesAtMost, envelopeBytesNever } from './envelope.ts';
 import { type Handler, Handling, type HandlingOptions } from './handling.ts';
+import type { Message } from './message.ts';
 import { Outbox, type Published } from './outbox.ts';
 import { missingRecords, type Reconciliation, reconcile } from './reconcile.ts';
 import { type Resent, resend } from './resend.ts';
@@ -44,6 +47,9 @@ import { findUnsaid } from './unsaid.ts';
 
 /** How long leaving waits for the last checkpoint to be kept elsewhere. */
 const anchoredWithinMs = 2_000;
+
+/** docs/format.md, section 2. */
+const refsAtMost = 16;
 
 export interface SwarmOptions extends SettingSources {
   /** See `LogOptions`. @default 'fsync' */
@@ -208,6 +214,8 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
   readonly #outbox: Outbox;
   readonly #deadLetters: DeadLetters;
   readonly #open = new Set<Subscription | Handling>();
+  /** The durables of the agents that ran here. */
+  readonly #ran = new Set<string>();
   #closed: Promise<void> | undefined;
   /** Nothing more is said. Handlers that finish while the swarm closes may still speak. */
   #left = false;
@@ -317,7 +325,8 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
 
   /**
    * Runs an agent here: its handlers hear what its filters take, and what they ask of the world is recorded. Resolves once
-   * its durable is there. Throws `USAGE` where the swarm was joined with the key of another agent, and what `handle` throws.
+   * its durable is there. Throws `USAGE` where the swarm was joined with the key of another agent, or the agent ran here
+   * before, and what `handle` throws.
    */
   async run(agent: DefinedAgent, options: RunOptions = {}): Promise<Handling> {
     if (agent.name !== this.name) {
@@ -327,31 +336,57 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
         `the agent ${agent.name} runs where the swarm was joined with its key; we are ${us}`,
       );
     }
+    const { durable, concurrency } = agent;
+    // What it remembers would begin anew in the middle of a session, where nobody who runs it again would know.
+    if (this.#ran.has(durable)) {
+      throw new SwarmError(
+        'USAGE',
+        `the agent ${agent.name} ran in this swarm already, under the durable ${durable}: join the swarm again`,
+      );
+    }
+    this.#ran.add(durable);
     const { log } = this.#parts;
     const handlers = agent.begin();
-    const { durable, concurrency } = agent;
-    return await this.handle(handlers.filters, { ...options, durable, concurrency }, async (message) => {
+    const inRun = { [runKey]: randomBytes(8).toString('hex') };
+    const append = (draft: Draft): Promise<unknown> =>
+      log.append({ ...draft, meta: { ...draft.meta, ...inRun } });
+    const handler = async (message: Message): Promise<void> => {
       const publish = (subject: string, payload: unknown, said: SayOptions): Promise<Named> =>
         this.publish(subject, payload, { ...said, cause: message }).then(({ record }) => record);
-      const context = new LiveContext(message, { append: (draft) => log.append(draft), publish });
+      const context = new LiveContext(message, { append, publish });
       try {
         await handlers.handlerOf(message.subject)?.(message, context);
       } catch (error) {
         await context.end({ error });
         throw error;
       }
-      await context.end();
-    });
+      const ended = context.end();
+      // The next handler does not wait for that alone. Beside others it does: so it is on the log what came before it.
+      if (concurrency === 1) message.ackAfter(ended);
+      else await ended;
+    };
+    try {
+      return await this.handle(handlers.filters, { ...options, durable, concurrency }, handler);
+    } catch (error) {
+      this.#ran.delete(durable); // it did not run
+      throw error;
+    }
   }
 
   /** @internal Use `branch`. */
-  branch(message: Received, from: Named, thread: string, calls: number): Context {
+  branch(message: Received, from: Named, thread: string, calls: Calls): OpenContext {
     const { log } = this.#parts;
     const there = (subject: string): string => subject.replace(/^thread\.[^.]+/, `thread.${thread}`);
     const append = (draft: Draft): Promise<unknown> =>
       log.append({ ...draft, subject: there(draft.subject), refs: [from.leaf] });
     const publish = async (subject: string, payload: unknown, said: SayOptions): Promise<Named> => {
-      const refs = [from, ...(said.refs ?? [])];
+      const refs = [from, ...(said.refs ?? []).filter(({ leaf }) => leaf !== from.leaf)];
+      if (refs.length > refsAtMost) {
+        throw new SwarmError(
+          'RECORD_INVALID',
+          `${there(subject)}: in a branch a message has up to ${refsAtMost - 1} refs, as one names the record that the branch left from`,
+        );
+      }
       const { record } = await this.publish(there(subject), payload, { ...said, refs, cause: message });
       return record;
     };

@@ -36,7 +36,10 @@ export interface Context {
     ...args: Args
   ): Promise<Result>;
 
-  /** Signs, logs and sends `payload`, caused by the message being handled. Throws as `Swarm.publish` does. */
+  /**
+   * Signs, logs and sends `payload`, caused by the message being handled. Throws as `Swarm.publish` does; that it threw is
+   * recorded, so that it throws again when the handler is run again.
+   */
   publish(subject: string, payload: unknown, options?: SayOptions): Promise<Named>;
 
   /** Returns when the message was delivered, in ms since the Unix epoch: use it for `Date.now()`. */
@@ -47,4 +50,16 @@ export interface Context {
 
   /** Returns a UUID, for `crypto.randomUUID()`. Not for secrets. */
   uuid(): string;
+}
+
+/** A context whose handler is at work. */
+export interface OpenContext extends Context {
+  /** Records that the handler has returned, or what it threw. Nothing more is asked or said here. */
+  end(thrown?: { readonly error: unknown }): Promise<void>;
+}
+
+/** How many calls a handler has made. */
+export interface Calls {
+  readonly steps: number;
+  readonly publishes: number;
 }

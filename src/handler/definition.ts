@@ -6,7 +6,7 @@
  */
 import { SwarmError } from '../base/errors.ts';
 import { matchesPattern, parsePattern, patternsOverlap, type SubjectPattern } from '../base/subject.ts';
-import type { Context, Named } from './context.ts';
+import type { Calls, Context, Named, OpenContext } from './context.ts';
 import type { Received } from './received.ts';
 
 /**
@@ -40,8 +40,8 @@ export interface AgentHost<Options, Running> {
 /** Where the handling of a recorded message goes on live. */
 export interface BranchHost {
   readonly name: string | undefined;
-  /** Returns the context in which what follows the record `from` is done, in the thread `thread`, after `calls` steps. */
-  branch(message: Received, from: Named, thread: string, calls: number): Context;
+  /** Returns the context in which what follows the record `from` is done, in the thread `thread`, after `calls`. */
+  branch(message: Received, from: Named, thread: string, calls: Calls): OpenContext;
 }
 
 const agentName = /^[A-Za-z0-9_-]{1,64}$/;

@@ -5,18 +5,30 @@
  *     {"args":[…],"error":{"name":…,"message":…}}    it threw, and the record's reason is `error`
  *
  * A handler gets what the record says, not what the function returned: the same when it runs live and when it is run
- * again. That a handler itself threw is recorded likewise, as the step `handler` without `args`.
+ * again. That the handler itself has ended is recorded likewise, as the step `handler`, and that a publish threw as the
+ * step `context.publish`:
+ *
+ *     {}                                             the handler returned
+ *     {"error":{…}}                                  it threw
+ *     {"args":[subject,{"payload_hash":…,"refs":[…],"meta":{…},"trace":…}],"error":{…}}    a publish threw
  */
-import { messageOf, SwarmError } from '../base/errors.ts';
+import type { Sha256Hex } from '../base/encoding.ts';
+import { type ErrorCode, errorCodes, messageOf, SwarmError } from '../base/errors.ts';
 import type { Draft } from '../record/draft.ts';
 import { exactly } from '../record/grammar.ts';
 import { decodePayload, encodePayload } from './payload.ts';
 
-/** The step that says that the handler threw. */
+/** The step that says that the handler returned, or threw: what came of its message before that is all that did. */
 export const handlerStep = 'handler';
 
-/** The meta pair that says which of a handling's steps it was, counted from 0 as they were begun. */
+/** The step that says that a publish threw. */
+export const publishStep = 'context.publish';
+
+/** The meta pair that says which of a handling's steps it was, or of its publishes, counted from 0 as they were begun. */
 export const callKey = 'call';
+
+/** The meta pair that says of which run of the agent it is: the log may begin a new session while one goes on. */
+export const runKey = 'run';
 
 /** What was thrown, as a record has it. */
 export interface Thrown {
@@ -36,7 +48,9 @@ const stepName = exactly('step');
 
 /** Throws `USAGE` if a handler cannot give a step that name. */
 export function requireStepName(name: string): void {
-  if (name === handlerStep) throw new SwarmError('USAGE', `the step name ${name} is taken; choose another`);
+  if (name === handlerStep || name === publishStep) {
+    throw new SwarmError('USAGE', `the step name ${name} is taken; choose another`);
+  }
   if (stepName.test(name)) return;
   throw new SwarmError(
     'USAGE',
@@ -58,7 +72,7 @@ export function recorded<Value>(value: Value): Value {
 
 /** Returns anything thrown as a record has it. */
 export function describeThrown(thrown: unknown): Thrown {
-  const name = thrown instanceof Error ? thrown.name : typeof thrown;
+  const name = thrown instanceof Error ? String(thrown.name) : typeof thrown;
   const code = (thrown as { code?: unknown } | null | undefined)?.code;
   return { name, message: messageOf(thrown), ...(typeof code === 'string' && { code }) };
 }
@@ -85,6 +99,30 @@ export function parseStep(payload: Uint8Array): StepContent | undefined {
   if (args !== undefined && !Array.isArray(args)) return undefined;
   if (error === undefined) return content;
   return typeof error.name === 'string' && typeof error.message === 'string' ? content : undefined;
+}
+
+/** What a publish was to say, but for the payload itself, which may be too large for anybody. */
+export interface Unsaid {
+  readonly payload_hash: Sha256Hex;
+  readonly refs: readonly Sha256Hex[];
+  readonly meta: Readonly<Record<string, string>>;
+  readonly trace?: string;
+}
+
+/** Returns what a publish that threw was given; `undefined` if `content` says something else. */
+export function parseUnsaid({ args = [] }: StepContent): (Unsaid & { readonly subject: string }) | undefined {
+  const [subject, unsaid] = args as readonly [unknown, Partial<Unsaid> | null | undefined];
+  const { payload_hash, refs, meta } = unsaid ?? {};
+  const isWhole = typeof payload_hash === 'string' && Array.isArray(refs) && typeof meta === 'object';
+  return isWhole && typeof subject === 'string' ? { ...(unsaid as Unsaid), subject } : undefined;
+}
+
+/** Returns what was thrown as a handler gets it: the same live and when it is run again. Live, `cause` is what was thrown. */
+export function thrownAgain({ name, message, code }: Thrown, cause?: unknown): Error {
+  if (code !== undefined && Object.hasOwn(errorCodes, code)) {
+    return new SwarmError(code as ErrorCode, message, { cause });
+  }
+  return Object.assign(new Error(message, { cause }), { name, ...(code !== undefined && { code }) });
 }
 
 /** What a handler sees of a step that failed: the same live and when it is run again. Live, `cause` is what was thrown. */

@@ -9,7 +9,7 @@ import { SwarmError } from '../base/errors.ts';
 import { isSubject } from '../base/subject.ts';
 import { type BranchHost, type DefinedAgent, defineAgent } from '../handler/definition.ts';
 import type { RecordedHandling, RecordedLog } from './recorded.ts';
-import { Rerun, type RerunOptions, type RerunReport, withRecorded } from './rerun.ts';
+import { Rerun, type RerunOptions, type RerunReport, verifiedBy, withRecorded } from './rerun.ts';
 
 export interface BranchOptions extends Omit<RerunOptions, 'thread' | 'until' | 'payloads'> {
   /** The last record that the log answers: a delivery to the agent, or what came of one. */
@@ -43,7 +43,8 @@ export async function branch(agent: DefinedAgent, path: string, options: BranchO
   if (host.name !== agent.name) {
     throw new SwarmError('USAGE', `the agent ${agent.name} goes on where the swarm was joined with its key`);
   }
-  return await withRecorded(agent, path, { ...rest, until: at }, async (log, itself) => {
+  using verified = await verifiedBy(rest, path);
+  return await withRecorded(agent, verified, { ...rest, until: at }, async (log, itself) => {
     const before = handlingsUntil(log, at, path);
     const run = new Rerun(agent, itself, rest);
     const handlers = agent.begin();
@@ -63,10 +64,15 @@ export async function branch(agent: DefinedAgent, path: string, options: BranchO
 /** Returns the handlings of the session of the record `at`, to the one that it belongs to. */
 function handlingsUntil(log: RecordedLog, at: Sha256Hex, path: string): readonly RecordedHandling[] {
   for (const { handlings } of log.sessions) {
-    const index = handlings.findIndex(({ delivery, publishes, steps }) =>
-      [delivery, ...publishes, ...steps].some(({ leaf }) => leaf === at),
+    const index = handlings.findIndex(({ delivery, called, publishes, steps, failures, ended }) =>
+      [delivery, called, ...publishes, ...steps, ...failures, ended].some((place) => place?.leaf === at),
     );
-    if (index !== -1) return handlings.slice(0, index + 1);
+    if (index === -1) continue;
+    if (handlings[index]?.ended === undefined) return handlings.slice(0, index + 1);
+    throw new SwarmError(
+      'USAGE',
+      `the record ${at} of ${path} says that a handler has ended, and nothing of it is left to go on with; branch off before that`,
+    );
   }
   throw new SwarmError(
     'RECORD_MISSING',

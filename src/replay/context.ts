@@ -3,27 +3,39 @@
  * said.
  *
  * A call that nothing on the record answers is where it ends: its promise never comes, and what would follow is not
- * compared. Of a handling that broke off when it was recorded that is as it was. Where somebody answers beyond the record
- * it goes on once nothing else is left to come, but only if all was as recorded until there.
+ * compared. Of a handling that broke off when it was recorded that is as it was, once all that is on its record has come.
+ * Where somebody answers beyond the record it goes on there, but only if all was as recorded until then.
  */
 import { type Sha256Hex, sha256Hex } from '../base/encoding.ts';
-import { type ErrorCode, SwarmError } from '../base/errors.ts';
 import { parseSubject } from '../base/subject.ts';
 import { Chance } from '../handler/chance.ts';
-import type { Context, Named, SayOptions } from '../handler/context.ts';
+import type { Calls, Context, Named, OpenContext, SayOptions } from '../handler/context.ts';
 import { encodePayload } from '../handler/payload.ts';
 import { firstSaidAs, type Received } from '../handler/received.ts';
-import { outcomeOf, recorded, requireRunning, requireStepName, type StepContent } from '../handler/step.ts';
+import {
+  outcomeOf,
+  recorded,
+  requireRunning,
+  requireStepName,
+  type StepContent,
+  type Thrown,
+  thrownAgain,
+} from '../handler/step.ts';
 import type { SignedRecord } from '../record/signed.ts';
 import { changedFields, compareSaid, type Pair, type PayloadRule, type Said } from './compare.ts';
 import { type Change, changesBetween } from './divergence.ts';
 import { afterAll, type Pace } from './pace.ts';
 import { unnoticed } from './purity.ts';
-import type { Place, RecordedPublish } from './recorded.ts';
+import type { Place } from './recorded.ts';
 
+/** What a handler said, or tried to. */
 export interface KnownPublish {
-  readonly place: RecordedPublish;
+  readonly place: Place;
   readonly said: Said;
+  /** The record that the handler was told of. */
+  readonly leaf: Sha256Hex;
+  /** What it threw, if it did. */
+  readonly failure: { readonly place: Place; readonly thrown: Thrown } | undefined;
 }
 
 export interface KnownStep {
@@ -39,7 +51,8 @@ export interface Known {
   readonly delivery: Place;
   readonly publishes: readonly KnownPublish[];
   readonly steps: readonly KnownStep[];
-  readonly isCut: boolean;
+  /** Whether the handler returned, or threw. */
+  readonly hasEnded: boolean;
 }
 
 export interface ReplayParts {
@@ -49,8 +62,8 @@ export interface ReplayParts {
   /** Throws where the agent may not publish on a subject. */
   readonly requirePermission: (subject: string) => void;
   readonly rule: PayloadRule | undefined;
-  /** Returns who answers, after so many steps, what the record of a handling that broke off does not. @default nobody does */
-  readonly beyond?: ((calls: number) => Context) | undefined;
+  /** Returns who answers, after so many calls, what the record of a handling that broke off does not. @default nobody does */
+  readonly beyond?: ((calls: Calls) => OpenContext) | undefined;
 }
 
 /** A step otherwise than it was. */
@@ -63,7 +76,18 @@ export type StepDivergence =
       readonly args: unknown;
       /** The step that was taken there, if any. */
       readonly inPlaceOf: string | undefined;
+      /** What the step was given whose answer it got, if any. */
+      readonly answeredAs: unknown;
     };
+
+/** A step that was taken, given what none on the record was given. */
+interface StepOtherwise {
+  readonly name: string;
+  readonly args: unknown;
+  readonly inPlaceOf: string | undefined;
+  /** One of its name that was not taken until then. */
+  readonly other: KnownStep | undefined;
+}
 
 interface StepChange {
   readonly expected: unknown;
@@ -78,10 +102,11 @@ export class ReplayContext extends Chance implements Context {
   readonly #stepsLeft: Set<KnownStep>;
   /** What something said otherwise stands for already. */
   readonly #standIns = new Set<KnownPublish>();
-  readonly #stepDivergences: StepDivergence[] = [];
+  readonly #stepStandIns = new Set<KnownStep>();
+  readonly #stepsOtherwise: StepOtherwise[] = [];
   #steps = 0;
   #ended = false;
-  #live: Context | undefined;
+  #live: OpenContext | undefined;
   /** The call that nothing answers, counted as steps are; it is waited for no longer. */
   #stoppedAt: number | undefined;
   #stop: () => void = () => undefined;
@@ -102,9 +127,14 @@ export class ReplayContext extends Chance implements Context {
     return this.#stoppedAt !== undefined;
   }
 
-  /** Whether it went on beyond its record. */
-  get isLive(): boolean {
-    return this.#live !== undefined;
+  /** Who answers beyond its record, where it went on there. */
+  get live(): OpenContext | undefined {
+    return this.#live;
+  }
+
+  /** Whether all that is on the record has come. */
+  get isTold(): boolean {
+    return this.#publishesLeft.size + this.#stepsLeft.size === 0;
   }
 
   /** How many steps were taken. */
@@ -124,36 +154,34 @@ export class ReplayContext extends Chance implements Context {
   ): Promise<Result> {
     requireRunning(this.#ended);
     requireStepName(name);
-    const { known, pace, beyond } = this.#parts;
+    const { pace, beyond } = this.#parts;
     const given = recorded(args);
     const call = this.#steps;
     this.#steps += 1;
-    const ofName = [...this.#stepsLeft].filter((step) => step.name === name);
-    const step = ofName.find(({ content }) => changesBetween(content.args, given).length === 0) ?? ofName[0];
-    if (step === undefined) {
-      if (known.isCut && beyond !== undefined && (await this.#isToldToItsEnd())) {
-        return await unnoticed(() => this.#goOn(beyond, call).step(name, act, ...args));
-      }
-      if (!known.isCut || beyond !== undefined) {
-        const inPlaceOf = [...this.#stepsLeft].find((left) => left.call === call)?.name;
-        this.#stepDivergences.push({ kind: 'unrecorded', name, args: given, inPlaceOf });
-      }
-      return await this.#stopHere(call);
+    const step = [...this.#stepsLeft].find(
+      (left) => left.name === name && changesBetween(left.content.args, given).length === 0,
+    );
+    if (step !== undefined) {
+      this.#stepsLeft.delete(step);
+      await pace.turn(step.place);
+      return outcomeOf(name, step.content) as Result;
     }
-    this.#stepsLeft.delete(step);
-    const expected = step.content.args;
-    const changes = changesBetween(expected, given);
-    if (changes.length > 0) {
-      this.#stepDivergences.push({ kind: 'changed', step, change: { expected, actual: given, changes } });
-      if (beyond !== undefined) return await this.#stopHere(call);
-    }
-    await pace.turn(step.place);
-    return outcomeOf(name, step.content) as Result;
+    const live = await this.#beyondRecord(call);
+    if (live !== undefined) return await unnoticed(() => live.step(name, act, ...args));
+    // What is asked otherwise is answered as what it stands for, so that one change is one divergence.
+    const left = [...this.#stepsLeft];
+    const other = left.find((one) => one.name === name && !this.#stepStandIns.has(one));
+    const inPlaceOf = left.find((one) => one.call === call)?.name;
+    this.#stepsOtherwise.push({ name, args: given, inPlaceOf, other });
+    if (other === undefined || beyond !== undefined) return await this.#stopHere(call);
+    this.#stepStandIns.add(other);
+    await pace.turn(other.place);
+    return outcomeOf(name, other.content) as Result;
   }
 
   async publish(subject: string, payload: unknown, options: SayOptions = {}): Promise<Named> {
     requireRunning(this.#ended);
-    const { message: received, known, pace, rule, beyond, requirePermission } = this.#parts;
+    const { message: received, known, pace, beyond, requirePermission } = this.#parts;
     const bytes = encodePayload(payload);
     const message: Said = {
       subject: parseSubject(subject),
@@ -163,25 +191,23 @@ export class ReplayContext extends Chance implements Context {
       meta: options.meta ?? {},
       trace: options.trace ?? received.delivery.header.trace,
     };
-    requirePermission(subject);
-    const left = [...this.#publishesLeft];
-    const match = left.find(({ said }) => changedFields(said, message, rule).length === 0);
-    if (match === undefined && left.length === 0 && known.isCut) {
-      if (beyond === undefined) return await this.#stopHere(this.#steps);
-      if (await this.#isToldToItsEnd()) {
-        return await unnoticed(() => this.#goOn(beyond, this.#steps).publish(subject, payload, options));
-      }
+    const match = this.#recordedAs(message);
+    if (match === undefined) {
+      const live = this.#publishesLeft.size === 0 ? await this.#beyondRecord(this.#steps) : undefined;
+      if (live !== undefined) return await unnoticed(() => live.publish(subject, payload, options));
+      requirePermission(subject);
     }
+    const left = [...this.#publishesLeft];
     this.#saidSoFar.push({ message, match });
     if (match !== undefined) this.#publishesLeft.delete(match);
     else if (beyond !== undefined) return await this.#stopHere(this.#steps);
     // What is said otherwise goes on under the leaf of what it stands for, so that one change is one divergence.
     const other = left.find((one) => one.said.subject === subject && !this.#standIns.has(one));
     if (match === undefined && other !== undefined) this.#standIns.add(other);
-    const { place } = match ?? other ?? {};
-    await pace.turn(place ?? known.delivery);
-    if (match?.place.unsent !== undefined) throw refusal(subject, match.place.unsent);
-    return { leaf: place?.said ?? leafOfExtra(received, this.#saidSoFar.length) };
+    const { place, leaf, failure } = match ?? other ?? {};
+    await pace.turn(failure?.place ?? place ?? known.delivery);
+    if (failure !== undefined) throw thrownAgain(failure.thrown);
+    return { leaf: leaf ?? leafOfExtra(received, this.#saidSoFar.length) };
   }
 
   /** Says that the handler has returned, or is waited for no longer. */
@@ -192,8 +218,21 @@ export class ReplayContext extends Chance implements Context {
   /** Returns where the steps were not as recorded. */
   stepDivergences(): readonly StepDivergence[] {
     const until = this.#stoppedAt ?? Number.POSITIVE_INFINITY;
-    const untaken = [...this.#stepsLeft].filter(({ call }) => call < until);
-    return [...this.#stepDivergences, ...untaken.map((step) => ({ kind: 'untaken' as const, step }))];
+    const left = new Set(this.#stepsLeft);
+    const divergences = this.#stepsOtherwise.map(({ name, args, inPlaceOf, other }): StepDivergence => {
+      const inOrder = [...left].find((step) => step.name === name && step.call < until);
+      const step = other !== undefined && left.has(other) ? other : inOrder;
+      if (step === undefined) {
+        const there = inPlaceOf === name ? undefined : inPlaceOf;
+        return { kind: 'unrecorded', name, args, inPlaceOf: there, answeredAs: other?.content.args };
+      }
+      left.delete(step);
+      const expected = step.content.args;
+      const changes = changesBetween(expected, args);
+      return { kind: 'changed', step, change: { expected, actual: args, changes } };
+    });
+    const untaken = [...left].filter(({ call }) => call < until);
+    return [...divergences, ...untaken.map((step) => ({ kind: 'untaken' as const, step }))];
   }
 
   /** Returns where the messages were not as recorded. */
@@ -202,16 +241,30 @@ export class ReplayContext extends Chance implements Context {
     return this.isStopped ? pairs.filter(({ said }) => said !== undefined) : pairs;
   }
 
-  /** Waits until nothing on the record is left to come; reports whether all of it has come, as it was. */
-  async #isToldToItsEnd(): Promise<boolean> {
-    await this.#parts.pace.turn(afterAll);
-    const isLeft = this.#publishesLeft.size + this.#stepsLeft.size > 0;
-    return !isLeft && this.stepDivergences().length + this.publishDivergences().length === 0;
+  /**
+   * Waits, in a handling that broke off, until nothing else is left to come. Where all of its record has come then it goes no
+   * further; or who answers beyond the record is returned, if all came as it was.
+   */
+  async #beyondRecord(call: number): Promise<Context | undefined> {
+    const { known, pace, beyond } = this.#parts;
+    if (known.hasEnded) return undefined;
+    await pace.turn(afterAll);
+    requireRunning(this.#ended);
+    if (!this.isTold) return undefined;
+    if (beyond === undefined) return await this.#stopHere(call);
+    if (this.stepDivergences().length + this.publishDivergences().length > 0) return undefined;
+    const publishes = this.#saidSoFar.length;
+    this.#live ??= beyond({ steps: call, publishes });
+    return this.#live;
   }
 
-  #goOn(beyond: (calls: number) => Context, calls: number): Context {
-    this.#live ??= beyond(calls);
-    return this.#live;
+  /** Returns the recorded message that `message` is: one that is the same down to its bytes before one that is by the rule. */
+  #recordedAs(message: Said): KnownPublish | undefined {
+    const left = [...this.#publishesLeft];
+    return (
+      left.find(({ said }) => changedFields(said, message).length === 0) ??
+      left.find(({ said }) => changedFields(said, message, this.#parts.rule).length === 0)
+    );
   }
 
   #stopHere(call: number): Promise<never> {
@@ -232,17 +285,6 @@ export function saidIn({ header, payload }: SignedRecord): Said {
     meta,
     trace: header.trace,
   };
-}
-
-/** Returns how the broker's refusal was told to the handler. */
-function refusal(subject: string, reason: string): SwarmError {
-  const codes: Readonly<Record<string, ErrorCode>> = {
-    'not-permitted': 'BUS_PERMISSION',
-    clock: 'BUS_CLOCK',
-    closed: 'BUS_CLOSED',
-  };
-  const code = codes[reason] ?? 'BUS_REFUSED';
-  return new SwarmError(code, `${subject} was not taken when this was recorded: ${reason}`);
 }
 
 /** Returns a leaf for a message that was never recorded, the same each time. */

@@ -14,7 +14,7 @@ export const divergenceCodes = {
   'step-changed': 'A step is given something else; the recorded answer was used.',
   'step-untaken': 'A step that was taken is not taken.',
   'step-unrecorded':
-    'A step is taken that was not, so nothing can answer it; the rest of its handling is not compared.',
+    'A step is taken that was not. Where no other of its name can answer it, the rest of its handling is not compared.',
   'throws-otherwise':
     'A handler throws where it did not, or does not where it did, or throws something else.',
   'no-handler': 'No filter of the agent takes a message that was delivered to it.',

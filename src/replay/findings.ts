@@ -17,16 +17,9 @@ export interface Handled {
   readonly delivery: Place;
   readonly threadId: string;
   readonly subject: string;
-  /** Whether its session ends with it: with what it said or asked, or with it and others of which there is the delivery alone. */
-  readonly isAtEnd: keyof typeof hints | undefined;
 }
 
 type Details = Omit<Divergence, 'code' | 'index' | 'threadId' | 'subject' | 'delivery' | 'at'>;
-
-const hints = {
-  'with-trace': ' (the session has nothing of a later delivery: perhaps this one was broken off)',
-  traceless: ' (the session ends here, with nothing else of this delivery: perhaps it was never handled)',
-} as const;
 
 /** Makes the divergences of one handling. */
 export class Findings {
@@ -39,12 +32,6 @@ export class Findings {
 
   get list(): readonly Divergence[] {
     return this.#list;
-  }
-
-  /** What to think of when something is done that was not. */
-  get #hint(): string {
-    const { isAtEnd } = this.#handled;
-    return isAtEnd === undefined ? '' : hints[isAtEnd];
   }
 
   add(code: DivergenceCode, details: Details, place: Place = this.#handled.delivery): void {
@@ -72,9 +59,13 @@ export class Findings {
         return;
       }
       case 'unrecorded': {
-        const { name, args, inPlaceOf } = divergence;
+        const { name, args, inPlaceOf, answeredAs } = divergence;
         const there = inPlaceOf === undefined ? '' : `, where step ${inPlaceOf} was taken`;
-        const detail = `step ${name}, given ${spoken(args)}, is not on the record${there}; what follows it is not compared${this.#hint}`;
+        const then =
+          answeredAs === undefined
+            ? 'what follows it is not compared'
+            : `it is answered as the one given ${spoken(answeredAs)}`;
+        const detail = `step ${name}, given ${spoken(args)}, is not on the record${there}; ${then}`;
         this.add('step-unrecorded', { ...(inPlaceOf && { expected: inPlaceOf }), actual: name, detail });
         return;
       }
@@ -84,7 +75,7 @@ export class Findings {
   addPublish({ recorded, said, changed, isMoved }: Pair<KnownPublish>): void {
     if (recorded === undefined) {
       if (said === undefined) return;
-      const detail = `${inWords(said)} is said, and was not${this.#hint}`;
+      const detail = `${inWords(said)} is said, and was not`;
       this.add('publish-extra', { actual: messageIn(said), detail });
     } else if (said === undefined) {
       const detail = `${inWords(recorded.said)} was said, and is not`;
@@ -125,8 +116,9 @@ function isSameOfOurs(one: Thrown | undefined, other: Thrown | undefined): boole
   return one?.name === 'SwarmError' && other?.name === 'SwarmError' && one.code === other.code;
 }
 
-function inWords(said: Said): string {
-  return `${spoken(messageIn(said).payload)} on ${said.subject}`;
+function inWords({ subject, payload, payloadHash }: Said): string {
+  const what = payload === undefined ? `what hashes to ${payloadHash}` : spoken(decodePayload(payload));
+  return `${what} on ${subject}`;
 }
 
 /** Returns what was said, as a program reads it. */

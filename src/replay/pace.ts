@@ -6,11 +6,11 @@
  */
 import { setImmediate as whenIdle } from '../base/real-timers.ts';
 
-/** Which of its session's records it was. */
+/** Which of the log's records it was. */
 export interface Turn {
-  /** Its `seq`. */
+  /** Counted over all its files. */
   readonly order: number;
-  /** The `seq` of the first record of its flush. */
+  /** The `order` of the first record of its flush. */
   readonly flush: number;
 }
 

@@ -23,6 +23,8 @@ const instead = {
   'Date()': 'new Date(context.now()).toString()',
   'Date.now()': 'context.now()',
   'performance.now()': 'context.now()',
+  'process.hrtime()': 'context.now()',
+  'process.hrtime.bigint()': 'context.now()',
   'Math.random()': 'context.random()',
   'crypto.randomUUID()': 'context.uuid()',
   'crypto.getRandomValues()': 'context.random()',
@@ -88,6 +90,8 @@ function wrapAll(): () => void {
   const undo = [
     wrap(Math, 'random', 'Math.random()'),
     wrap(performance, 'now', 'performance.now()'),
+    wrap(process.hrtime, 'bigint', 'process.hrtime.bigint()'),
+    wrap(process, 'hrtime', 'process.hrtime()'),
     wrap(globalThis, 'fetch', 'fetch()'),
     wrap(globalThis.crypto, 'randomUUID', 'crypto.randomUUID()'),
     wrap(globalThis.crypto, 'getRandomValues', 'crypto.getRandomValues()'),
@@ -107,10 +111,12 @@ function wrap(owner: object, name: string, call: Name): () => void {
   const before = Object.getOwnPropertyDescriptor(owner, name);
   const original = (owner as Record<string, unknown>)[name];
   if (typeof original !== 'function') return () => undefined;
-  const wrapped = function (this: unknown, ...args: unknown[]): unknown {
-    notice(call);
-    return Reflect.apply(original, this === undefined ? owner : this, args);
-  };
+  const wrapped = new Proxy(original, {
+    apply(target, self, args) {
+      notice(call);
+      return Reflect.apply(target, self === undefined ? owner : self, args) as unknown;
+    },
+  });
   Object.defineProperty(owner, name, {
     value: wrapped,
     configurable: true,

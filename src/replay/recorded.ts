@@ -8,7 +8,7 @@ import { readSync } from 'node:fs';
 import type { Sha256Hex } from '../base/encoding.ts';
 import { SwarmError } from '../base/errors.ts';
 import { firstSaidAs } from '../handler/received.ts';
-import { handlerStep } from '../handler/step.ts';
+import { handlerStep, publishStep, runKey } from '../handler/step.ts';
 import type { PublicKey } from '../identity/key.ts';
 import type { Position } from '../log/reader.ts';
 import type { Header } from '../record/header.ts';
@@ -30,8 +30,6 @@ export interface Place extends Position, Turn {
 export interface RecordedPublish extends Place {
   /** The last record that said it, which the agent was told of. */
   said: Sha256Hex;
-  /** Why the broker did not take it, if it did not. */
-  unsent: string | undefined;
 }
 
 /** A delivery, and what came of it in the order in which it was recorded. */
@@ -39,18 +37,20 @@ export interface RecordedHandling {
   readonly delivery: Place;
   readonly publishes: RecordedPublish[];
   readonly steps: Place[];
-  /** The record that says that the handler threw. */
-  thrown: Place | undefined;
-  /** The record that says that the message was given up. */
-  dead: Place | undefined;
-  /** Whether it broke off: the message came again to another process, or what follows is not asked about. */
-  isCut: boolean;
+  /** The records that say that a publish threw. */
+  readonly failures: Place[];
+  /** The record that says that the handler was called, where the message came again. */
+  called: Place | undefined;
+  /** The record that says that the handler returned, or threw. Without it the handling broke off. */
+  ended: Place | undefined;
 }
 
-/** One run of the agent. */
+/** One run of the agent: a session of its log, or several where that grew beyond a segment. */
 export interface RecordedSession {
+  /** The first. */
   readonly session: string;
-  readonly handlings: RecordedHandling[];
+  /** Those whose handler may have been called. */
+  readonly handlings: readonly RecordedHandling[];
 }
 
 export interface Whose {
@@ -58,7 +58,6 @@ export interface Whose {
   readonly durable: string;
   /** The last record that counts. @default the log's */
   readonly until?: Sha256Hex | undefined;
-  readonly concurrency: number;
 }
 
 /** The agent's part of a log. */
@@ -90,98 +89,136 @@ export async function readRecorded(log: VerifiedFiles, whose: Whose): Promise<Re
   const index = new Index(whose);
   const keys = [...whose.keys].map((key) => Buffer.from(`"${key}"`));
   let isEnded = false;
+  let order = 0;
   for await (const line of log.lines()) {
     const isLast = whose.until !== undefined && line.leaf.toString('hex') === whose.until;
     const parsed = keys.some((key) => line.bytes.includes(key)) ? parseLine(line.bytes) : undefined;
-    if (parsed?.ok) {
-      if (!isEnded) index.add(parsed.record, line);
-      if (isEnded || isLast) index.cut(parsed.record);
-    }
+    if (parsed?.ok && !isEnded) index.add(parsed.record, line, order);
+    order += 1;
     isEnded ||= isLast; // what follows is read to its end, for only then is it known to be what was verified
   }
   if (whose.until !== undefined && !isEnded) {
     throw new SwarmError('RECORD_MISSING', `the log ${log.path} has no record ${whose.until}`);
   }
-  index.end();
-  const { sessions, durables } = index;
-  return { sessions: [...sessions.values()].filter(({ handlings }) => handlings.length > 0), durables };
+  return { sessions: index.sessions(whose.until), durables: index.durables };
 }
 
 interface InSession {
   readonly session: string;
+  /** The place of its message in a stream. */
+  readonly message: string;
+  readonly attempt: number;
   readonly handling: RecordedHandling;
 }
 
+/** What names a delivery of another session as its cause. */
+interface Elsewhere {
+  readonly header: Header;
+  readonly place: Place;
+  readonly known: InSession;
+}
+
 class Index {
-  readonly sessions: Map<string, RecordedSession> = new Map();
   readonly durables: Map<string, number> = new Map();
   readonly #whose: Whose;
   readonly #handlings = new Map<Sha256Hex, InSession>();
   readonly #publishes = new Map<Sha256Hex, RecordedPublish>();
-  /** The session and handling of the last delivery of each message of a stream. */
-  readonly #last = new Map<string, InSession>();
+  readonly #elsewhere: Elsewhere[] = [];
+  /** Of which run of the agent a session is, where the log says. */
+  readonly #runs = new Map<string, string>();
 
   constructor(whose: Whose) {
     this.#whose = whose;
   }
 
-  add({ header, leaf, path }: SignedRecord, { file, fd, line, offset, bytes }: VerifiedLine): void {
+  add(record: SignedRecord, { file, fd, line, offset, bytes }: VerifiedLine, order: number): void {
+    const { header, leaf, path } = record;
     if (!this.#whose.keys.has(header.signer)) return;
     const inFlush = path === undefined ? 0 : Number.parseInt(path, 10);
-    const flush = header.seq - inFlush;
-    const at = { file, fd, line, offset, length: bytes.length };
-    const place: Place = { ...at, leaf, order: header.seq, flush };
-    const handling = this.#handlingOf(header);
+    const place: Place = {
+      file,
+      fd,
+      line,
+      offset,
+      length: bytes.length,
+      leaf,
+      order,
+      flush: order - inFlush,
+    };
+    const known = header.cause && this.#handlings.get(header.cause);
+    const run = header.kind === 'AGENT.STEP' && known ? header.meta?.[runKey] : undefined;
+    if (run !== undefined) this.#runs.set(header.session, run);
+    if (header.kind === 'BUS.DELIVER') this.#addDelivery(header, place);
+    else if (known !== undefined && known.session !== header.session)
+      this.#elsewhere.push({ header, place, known });
+    else this.#addEffect(header, place, known?.handling);
+  }
+
+  #addEffect(header: Header, place: Place, handling: RecordedHandling | undefined): void {
     switch (header.kind) {
-      case 'BUS.DELIVER':
-        this.#addDelivery(header, place);
-        return;
       case 'BUS.PUBLISH':
         this.#addPublish(header, place, handling);
         return;
-      case 'BUS.UNSENT': {
-        const publish = header.cause && this.#publishes.get(header.cause);
-        if (publish) publish.unsent = header.reason;
-        return;
-      }
-      case 'BUS.DEAD':
-        if (handling !== undefined) handling.dead = place;
+      case 'BUS.ATTEMPT':
+        if (handling !== undefined) handling.called = place;
         return;
       case 'AGENT.STEP':
         if (handling === undefined) return;
-        if (header.step === handlerStep) handling.thrown = place;
+        if (header.step === handlerStep) handling.ended = place;
+        else if (header.step === publishStep) handling.failures.push(place);
         else handling.steps.push(place);
         return;
     }
   }
 
-  /** What another session says of a delivery, a branch from it, is not what came of it. */
-  #handlingOf({ cause, session }: Header): RecordedHandling | undefined {
-    const known = cause && this.#handlings.get(cause);
-    return known && known.session === session ? known.handling : undefined;
+  /**
+   * Returns the runs in the order in which they began to hear. Left out is what no handler was called for: a message that
+   * came again is on the log as called for (BUS.ATTEMPT), and one that came again before its turn had its turn then. The
+   * delivery `until` counts: what is asked is what would have come of it.
+   */
+  sessions(until: Sha256Hex | undefined): readonly RecordedSession[] {
+    // What a session of another run says of a delivery, a branch from it, is not what came of it.
+    for (const { header, place, known } of this.#elsewhere.splice(0)) {
+      if (this.#runOf(header.session) === this.#runOf(known.session)) {
+        this.#addEffect(header, place, known.handling);
+      }
+    }
+    const called = new Set<string>();
+    const runs = new Map<string, { readonly session: string; readonly handlings: RecordedHandling[] }>();
+    const all = [...this.#handlings.values()];
+    for (const { session, message, handling } of all) {
+      if (handling.called !== undefined || hasTrace(handling))
+        called.add(`${this.#runOf(session)} ${message}`);
+    }
+    for (const { session, message, attempt, handling } of all) {
+      const isKnown = handling.called !== undefined || hasTrace(handling) || handling.delivery.leaf === until;
+      const run = this.#runOf(session);
+      if (!isKnown && (attempt > 1 || called.has(`${run} ${message}`))) continue;
+      const known = runs.get(run) ?? { session, handlings: [] };
+      known.handlings.push(handling);
+      runs.set(run, known);
+    }
+    return [...runs.values()];
+  }
+
+  #runOf(session: string): string {
+    return this.#runs.get(session) ?? session;
   }
 
   #addDelivery({ session, delivery }: Header, place: Place): void {
     if (delivery === undefined) return;
-    const { stream, seq, consumer } = delivery;
+    const { stream, seq, consumer, attempt } = delivery;
     this.durables.set(consumer, (this.durables.get(consumer) ?? 0) + 1);
     if (consumer !== this.#whose.durable) return;
     const handling: RecordedHandling = {
       delivery: place,
       publishes: [],
       steps: [],
-      thrown: undefined,
-      dead: undefined,
-      isCut: false,
+      failures: [],
+      called: undefined,
+      ended: undefined,
     };
-    const message = `${stream}/${seq}`;
-    const before = this.#last.get(message);
-    if (before !== undefined && before.session !== session) before.handling.isCut = true;
-    this.#last.set(message, { session, handling });
-    this.#handlings.set(place.leaf, { session, handling });
-    const known = this.sessions.get(session) ?? { session, handlings: [] };
-    known.handlings.push(handling);
-    this.sessions.set(session, known);
+    this.#handlings.set(place.leaf, { session, message: `${stream}/${seq}`, attempt, handling });
   }
 
   #addPublish({ meta }: Header, place: Place, handling: RecordedHandling | undefined): void {
@@ -190,39 +227,18 @@ class Index {
       first.said = place.leaf;
       this.#publishes.set(place.leaf, first);
     } else if (handling !== undefined) {
-      const publish: RecordedPublish = { ...place, said: place.leaf, unsent: undefined };
+      const publish: RecordedPublish = { ...place, said: place.leaf };
       handling.publishes.push(publish);
       this.#publishes.set(place.leaf, publish);
-    }
-  }
-
-  /** The handling of the last record that counts was under way there, and so was each that has records after it. */
-  cut({ header, leaf }: SignedRecord): void {
-    const handling = this.#handlings.get(leaf)?.handling ?? this.#handlingOf(header);
-    if (handling !== undefined) handling.isCut = true;
-  }
-
-  /** So may be, where the log is read up to a record, those that came last: there need be no record that says so. */
-  end(): void {
-    const { until, concurrency } = this.#whose;
-    if (until === undefined) return;
-    for (const { handlings } of this.sessions.values()) {
-      const underWay = handlings.slice(Math.max(0, lastWithTrace(handlings) - concurrency + 1));
-      for (const handling of underWay) handling.isCut = true;
     }
   }
 }
 
 /** Returns the index of the last handling of which the log has more than its delivery; -1 if none. */
 export function lastWithTrace(handlings: readonly RecordedHandling[]): number {
-  return handlings.findLastIndex((handling) => hasTrace(handling) || handling.dead !== undefined);
+  return handlings.findLastIndex(hasTrace);
 }
 
-/** Reports whether a message was given up before a handler was called: one that gives a message up throws. */
-export function diedUnhandled(handling: RecordedHandling): boolean {
-  return handling.dead !== undefined && !hasTrace(handling);
-}
-
-function hasTrace({ publishes, steps, thrown }: RecordedHandling): boolean {
-  return publishes.length + steps.length > 0 || thrown !== undefined;
+function hasTrace({ publishes, steps, failures, ended }: RecordedHandling): boolean {
+  return publishes.length + steps.length + failures.length > 0 || ended !== undefined;
 }

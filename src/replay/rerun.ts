@@ -9,22 +9,24 @@ import { createHash } from 'node:crypto';
 import type { Sha256Hex } from '../base/encoding.ts';
 import { SwarmError } from '../base/errors.ts';
 import { clearTimeout, setTimeout } from '../base/real-timers.ts';
-import type { Context } from '../handler/context.ts';
+import type { Calls, OpenContext } from '../handler/context.ts';
 import type { DefinedAgent, HandlerTable } from '../handler/definition.ts';
 import { Received } from '../handler/received.ts';
-import { callKey, describeThrown, parseStep, type Thrown } from '../handler/step.ts';
+import { callKey, describeThrown, parseStep, parseUnsaid, type Thrown } from '../handler/step.ts';
 import type { Agent, Keyring } from '../identity/keyring.ts';
+import type { Header } from '../record/header.ts';
 import type { SignedRecord } from '../record/signed.ts';
 import type { Anchor } from '../verify/anchors.ts';
-import type { PayloadRule } from './compare.ts';
+import type { VerifiedFiles } from '../verify/verified-files.ts';
+import { changedFields, type PayloadRule, type Said } from './compare.ts';
 import { type Known, type KnownPublish, type KnownStep, ReplayContext, saidIn } from './context.ts';
 import type { Divergence } from './divergence.ts';
-import { Findings, type Handled } from './findings.ts';
+import { Findings } from './findings.ts';
 import { Pace } from './pace.ts';
 import { type ImpureCall, ImpureCalls, noticed, watchPurity } from './purity.ts';
 import {
-  diedUnhandled,
   lastWithTrace,
+  type Place,
   type RecordedHandling,
   type RecordedLog,
   readRecord,
@@ -53,7 +55,9 @@ export interface RerunReport {
   readonly sessions: number;
   /** How many deliveries were handled again. */
   readonly deliveries: number;
-  /** How many messages the handlers said. */
+  /** How many of these broke off when they were recorded, or at `until`: they were compared as far as their record goes. */
+  readonly brokenOff: number;
+  /** How many messages the handlers said, or tried to say. */
   readonly publishes: number;
   /** How many steps they took. */
   readonly steps: number;
@@ -73,34 +77,47 @@ export interface RerunReport {
  * the keyring has no such agent, `RECORD_MISSING` where the log has nothing for it, `LOG_OPEN`.
  */
 export async function rerun(agent: DefinedAgent, path: string, options: RerunOptions): Promise<RerunReport> {
-  return await withRecorded(agent, path, options, async (log, itself) => {
+  using verified = await verifiedBy(options, path);
+  return await rerunFrom(verified, agent, options);
+}
+
+/** Verifies the log at `path`, by the keyring and checkpoints of `options`. Throws `LOG_REFUSED`, `LOG_OPEN`. */
+export function verifiedBy({ keyring, anchors }: RerunOptions, path: string): Promise<VerifiedFiles> {
+  return soundLog(path, { keyring, ...(anchors && { anchors }) });
+}
+
+/** Runs `agent` again from a log that was verified, as `rerun` does. */
+export async function rerunFrom(
+  verified: VerifiedFiles,
+  agent: DefinedAgent,
+  options: RerunOptions,
+): Promise<RerunReport> {
+  return await withRecorded(agent, verified, options, async (log, itself) => {
     const run = new Rerun(agent, itself, options);
     for (const { handlings } of log.sessions) await run.session(handlings, agent.begin());
     const report = run.report(log.sessions.length);
     if (report.deliveries > 0 || options.thread === undefined) return report;
     throw new SwarmError(
       'RECORD_MISSING',
-      `the log ${path} has no delivery to ${agent.name} in the thread ${options.thread}`,
+      `the log ${verified.path} has no delivery to ${agent.name} in the thread ${options.thread}`,
     );
   });
 }
 
-/** Verifies the log at `path`, and calls `use` with what of it is the agent's. Throws what `rerun` throws. */
+/** Calls `use` with what of a verified log is the agent's. Throws what `rerun` throws. */
 export async function withRecorded<Result>(
   agent: DefinedAgent,
-  path: string,
-  { keyring, until, anchors }: RerunOptions,
+  verified: VerifiedFiles,
+  { keyring, until }: RerunOptions,
   use: (log: RecordedLog, itself: Agent) => Promise<Result>,
 ): Promise<Result> {
-  using verified = await soundLog(path, { keyring, ...(anchors && { anchors }) });
   const itself = agentIn(keyring, agent.name);
   const log = await readRecorded(verified, {
     keys: new Set(itself.keys.map(({ record }) => record)),
     durable: agent.durable,
-    concurrency: agent.concurrency,
     until,
   });
-  requireDeliveries(agent, path, log);
+  requireDeliveries(agent, verified.path, log);
   const unwatch = watchPurity();
   try {
     return await use(log, itself);
@@ -127,6 +144,7 @@ function requireDeliveries(agent: DefinedAgent, path: string, { sessions, durabl
 
 interface Outcome {
   readonly divergences: readonly Divergence[];
+  readonly isBrokenOff: boolean;
   readonly publishes: number;
   readonly steps: number;
   /** What goes into the digest. */
@@ -136,10 +154,11 @@ interface Outcome {
 interface Surroundings {
   readonly handlers: HandlerTable;
   readonly pace: Pace;
-  /** Whether the log has nothing but the deliveries of those after it, and perhaps of itself. */
-  readonly isAtEnd: Handled['isAtEnd'];
-  readonly beyond: ((message: Received, calls: number) => Context) | undefined;
+  readonly beyond: Beyond | undefined;
 }
+
+/** Returns who answers after the record of a message's handling, and so many calls. */
+type Beyond = (message: Received, calls: Calls) => OpenContext;
 
 /** An agent being run again. */
 export class Rerun {
@@ -155,27 +174,31 @@ export class Rerun {
     this.#options = options;
   }
 
-  /** Handles a session's deliveries, as many at once as the agent does; the last one goes on `beyond` its record. */
+  /**
+   * Handles a session's deliveries, as many at once as the agent does; the last one goes on `beyond` its record. One that
+   * broke off keeps its place, as it did then: when as many have as the agent does at once, no other was begun.
+   */
   async session(
     handlings: readonly RecordedHandling[],
     handlers: HandlerTable,
-    beyond?: (message: Received, calls: number) => Context,
+    beyond?: Beyond,
   ): Promise<void> {
     const pace = new Pace();
-    const queue = handlings.entries();
-    const lastTraced = lastWithTrace(handlings);
+    let begun = 0;
     const work = async (): Promise<void> => {
-      for (const [at, handling] of queue) {
-        if (diedUnhandled(handling)) continue;
-        await this.#handle(handling, {
-          handlers,
-          pace,
-          isAtEnd: at < lastTraced ? undefined : at === lastTraced ? 'with-trace' : 'traceless',
-          beyond: at === handlings.length - 1 ? beyond : undefined,
-        });
+      for (let hasEnded = true; hasEnded; ) {
+        const handling = handlings[begun];
+        if (handling === undefined) return;
+        begun += 1;
+        const isLast = begun === handlings.length;
+        await this.#handle(handling, { handlers, pace, beyond: isLast ? beyond : undefined });
+        hasEnded = handling.ended !== undefined;
       }
     };
-    await Promise.all(Array.from({ length: this.#agent.concurrency }, work));
+    const last = lastWithTrace(handlings);
+    // It did more at once then than it does now, if the record has more.
+    do await Promise.all(Array.from({ length: this.#agent.concurrency }, work));
+    while (begun <= last);
   }
 
   /** Returns what was done until now, in so many sessions. */
@@ -187,6 +210,7 @@ export class Rerun {
       agent: this.#agent.name,
       sessions,
       deliveries: outcomes.length,
+      brokenOff: outcomes.filter(({ isBrokenOff }) => isBrokenOff).length,
       publishes: sum(outcomes, ({ publishes }) => publishes),
       steps: sum(outcomes, ({ steps }) => steps),
       divergences: outcomes.flatMap(({ divergences }) => divergences),
@@ -195,20 +219,19 @@ export class Rerun {
     };
   }
 
-  async #handle(
-    handling: RecordedHandling,
-    { handlers, pace, isAtEnd, beyond }: Surroundings,
-  ): Promise<void> {
+  async #handle(handling: RecordedHandling, { handlers, pace, beyond }: Surroundings): Promise<void> {
     const { thread, returnWithinMs = 10_000, payloads } = this.#options;
     const { record: delivery, received } = this.#deliveryOf(handling);
     const { threadId, subject } = delivery.header;
     if (thread !== undefined && thread !== threadId) return;
     const index = this.#outcomes.length;
     this.#outcomes.push(nothing);
-    const findings = new Findings({ index, delivery: handling.delivery, threadId, subject, isAtEnd });
-    const finish = (outcome: Omit<Outcome, 'divergences'>): void => {
-      this.#outcomes[index] = { ...outcome, divergences: findings.list };
+    const findings = new Findings({ index, delivery: handling.delivery, threadId, subject });
+    const isBrokenOff = handling.ended === undefined;
+    const finish = (outcome: Omit<Outcome, 'divergences' | 'isBrokenOff'>): void => {
+      this.#outcomes[index] = { ...outcome, isBrokenOff, divergences: findings.list };
     };
+    await pace.turn(handling.called ?? handling.delivery);
     if (received === undefined) {
       findings.add('withheld', {
         detail: `the payload of ${subject} is withheld: it cannot be handled again`,
@@ -222,7 +245,7 @@ export class Rerun {
       finish(nothing);
       return;
     }
-    const known = this.#knownOf(handling, findings);
+    const known = this.#knownOf(handling, delivery.header.trace, findings);
     const context = new ReplayContext({
       message: received,
       known,
@@ -234,37 +257,39 @@ export class Rerun {
     const ended = await noticed(this.#impure, () =>
       raced(
         (async () => await handler(received, context))().then(
-          () => ({ thrown: undefined }),
-          (error: unknown) => {
-            if (context.isLive) throw error;
-            return { thrown: describeThrown(error) };
-          },
+          () => ({}),
+          (error: unknown) => ({ thrown: error }),
         ),
-        context.stopped,
-        beyond === undefined ? returnWithinMs : undefined,
+        context,
+        returnWithinMs,
       ),
     );
     context.end();
+    if (context.live !== undefined && typeof ended === 'object') {
+      await context.live.end('thrown' in ended ? { error: ended.thrown } : undefined);
+      if ('thrown' in ended) throw ended.thrown;
+    }
+    const thrown = typeof ended === 'object' && 'thrown' in ended ? describeThrown(ended.thrown) : undefined;
     for (const divergence of context.stepDivergences()) findings.addStep(divergence);
     for (const pair of context.publishDivergences()) findings.addPublish(pair);
-    if (ended === 'late') {
+    const wasNoLater = isBrokenOff && context.isTold && beyond === undefined;
+    if (ended === 'late' && !wasNoLater) {
       const detail = `the handler did not return within ${returnWithinMs / 1000} s: it waits for something that is no step`;
       findings.add('no-return', { detail });
-    } else if (ended !== 'stopped') {
-      const expected = this.#thrownIn(handling);
-      const isOpen = handling.isCut && handling.thrown === undefined;
-      if (!isOpen) findings.addThrown(expected, ended.thrown, handling.thrown);
+    } else if (typeof ended === 'object' && handling.ended !== undefined) {
+      this.#compareEnd(handling.ended, thrown, findings);
     }
-    const thrown = typeof ended === 'string' ? ended : JSON.stringify(ended.thrown ?? null);
+    const end = typeof ended === 'string' ? ended : JSON.stringify(thrown ?? null);
     finish({
       publishes: context.said.length,
       steps: context.steps,
       lines: [
         delivery.leaf,
         ...context.said.map((said) => [said.subject, said.payloadHash, ...said.refs].join(' ')),
-        `${context.steps} ${thrown}`,
+        `${context.steps} ${end}`,
       ],
     });
+    if (handling.ended !== undefined) await pace.turn(handling.ended);
   }
 
   /** Returns a delivery's record, and the message as its handler had it; `undefined` where its payload is withheld. */
@@ -285,11 +310,20 @@ export class Rerun {
     return { record, received: new Received({ record: said, delivery: record, sender, data: payload }) };
   }
 
-  #knownOf(handling: RecordedHandling, findings: Findings): Known {
-    const { delivery, isCut } = handling;
-    const publishes: KnownPublish[] = [];
-    for (const place of handling.publishes) {
-      publishes.push({ place, said: saidIn(readRecord(place)) });
+  #knownOf(handling: RecordedHandling, trace: string | undefined, findings: Findings): Known {
+    const { delivery, ended } = handling;
+    const publishes: KnownPublish[] = handling.publishes.map((place) => {
+      return { place, said: saidIn(readRecord(place)), leaf: place.said, failure: undefined };
+    });
+    for (const { call, ...failed } of this.#failuresOf(handling, trace, findings)) {
+      // It threw once it was on the log, or before that.
+      const logged = publishes[call];
+      const isLogged =
+        logged !== undefined &&
+        logged.place.order < failed.place.order &&
+        changedFields(logged.said, failed.said).length === 0;
+      if (isLogged) publishes[call] = { ...logged, failure: failed.failure };
+      else publishes.splice(call, 0, failed);
     }
     const steps: KnownStep[] = [];
     for (const place of handling.steps) {
@@ -300,15 +334,56 @@ export class Rerun {
         findings.add('withheld', { detail: `what step ${name} returned is withheld` }, place);
         continue;
       }
-      steps.push({ place, name, call: Number(header.meta?.[callKey] ?? 0), content });
+      steps.push({ place, name, call: callOf(header), content });
     }
     steps.sort((one, other) => one.call - other.call);
-    return { delivery, publishes, steps, isCut };
+    return { delivery, publishes, steps, hasEnded: ended !== undefined };
   }
 
-  #thrownIn({ thrown }: RecordedHandling): Thrown | undefined {
-    const payload = thrown && readRecord(thrown).payload;
-    return payload && parseStep(payload)?.error;
+  /** Returns the publishes that threw, in the order in which they were begun. */
+  #failuresOf(
+    { failures }: RecordedHandling,
+    trace: string | undefined,
+    findings: Findings,
+  ): readonly (KnownPublish & { readonly call: number })[] {
+    const failed: (KnownPublish & { readonly call: number })[] = [];
+    for (const place of failures) {
+      const { header, payload } = readRecord(place);
+      const content = payload && parseStep(payload);
+      const unsaid = content && parseUnsaid(content);
+      if (content?.error === undefined || unsaid === undefined) {
+        findings.add('withheld', { detail: 'what a publish threw is withheld' }, place);
+        continue;
+      }
+      const { subject, payload_hash: payloadHash, refs, meta } = unsaid;
+      const said: Said = {
+        subject,
+        payload: undefined,
+        payloadHash,
+        refs,
+        meta,
+        trace: unsaid.trace ?? trace,
+      };
+      failed.push({
+        call: callOf(header),
+        place,
+        said,
+        leaf: place.leaf,
+        failure: { place, thrown: content.error },
+      });
+    }
+    return failed.sort((one, other) => one.call - other.call);
+  }
+
+  /** Holds how the handler ended against how it did when it was recorded. */
+  #compareEnd(place: Place, thrown: Thrown | undefined, findings: Findings): void {
+    const { header, payload } = readRecord(place);
+    const expected = payload && parseStep(payload)?.error;
+    if (header.reason !== undefined && expected === undefined) {
+      findings.add('withheld', { detail: 'what the handler threw is withheld' }, place);
+    } else {
+      findings.addThrown(expected, thrown, place);
+    }
   }
 
   #requirePermission(subject: string): void {
@@ -321,20 +396,25 @@ export class Rerun {
 }
 
 /** Nothing was done. */
-const nothing: Outcome = { divergences: [], publishes: 0, steps: 0, lines: [] };
+const nothing: Outcome = { divergences: [], isBrokenOff: false, publishes: 0, steps: 0, lines: [] };
 
-/** Waits for `work`, but no longer than until `stopped`, or for `ms` where given. */
+/** Returns which of its handling's steps, or publishes, a record is of. */
+function callOf({ meta }: Header): number {
+  return Number(meta?.[callKey] ?? 0);
+}
+
+/** Waits for `work`, but no longer than until `context` is stopped, or for `ms` where it does not go on live. */
 async function raced<Result>(
   work: Promise<Result>,
-  stopped: Promise<void>,
-  ms: number | undefined,
+  context: ReplayContext,
+  ms: number,
 ): Promise<Result | 'stopped' | 'late'> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<'late'>((resolve) => {
-    if (ms !== undefined) timer = setTimeout(() => resolve('late'), ms);
+    timer = setTimeout(() => context.live ?? resolve('late'), ms);
   });
   try {
-    return await Promise.race([work, stopped.then(() => 'stopped' as const), late]);
+    return await Promise.race([work, context.stopped.then(() => 'stopped' as const), late]);
   } finally {
     clearTimeout(timer);
   }

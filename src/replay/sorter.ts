@@ -31,18 +31,20 @@ export class Sorter implements Disposable {
   #written = 0;
   #sorted: Uint32Array | undefined;
 
-  /** `memoryBytes` is how much is gathered before it is sorted. */
+  /** `memoryBytes` is how much is gathered before it is sorted; an item that is longer is gathered alone. */
   constructor(memoryBytes: number) {
     this.#memory = Buffer.allocUnsafeSlow(memoryBytes);
   }
 
   /** Adds the first `length` bytes of `item`, before the first call of `sorted`. */
   add(item: Buffer, length: number = item.length): void {
-    if (this.#used + lengthBytes + length > this.#memory.length) this.#spill();
+    const needed = lengthBytes + length;
+    if (this.#used > 0 && this.#used + needed > this.#memory.length) this.#spill();
+    if (needed > this.#memory.length) this.#memory = Buffer.allocUnsafeSlow(needed);
     this.#offsets.push(this.#used);
     this.#memory.writeUInt16LE(length, this.#used);
     item.copy(this.#memory, this.#used + lengthBytes, 0, length);
-    this.#used += lengthBytes + length;
+    this.#used += needed;
   }
 
   /** Yields all items in order, each a view that holds until the next. Can be called again. Throws `FILE_FAILED`. */

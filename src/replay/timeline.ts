@@ -26,7 +26,7 @@ import { readSpans } from './spans.ts';
 
 /** How each of the logs is verified, and how much memory may be used. */
 export interface TimelineOptions extends SoundOptions {
-  /** How much of what is sorted is in memory at once; the rest is in temporary files. @default 16 MiB */
+  /** How much of what is sorted is in memory at once, 1 or more; the rest is in temporary files. @default 16 MiB */
   readonly memoryBytes?: number;
 }
 
@@ -63,7 +63,7 @@ const batchRecords = 1_024;
 const batchBytes = MiB;
 
 /**
- * Yields all records of `logs` in one order. Throws `LOG_REFUSED` before the first if one of them does not verify; then,
+ * Yields all records of `logs` in one order. Throws `USAGE`, and `LOG_REFUSED` before the first if one of them does not verify; then,
  * and later, `LOG_OPEN` where one cannot be read, and `FILE_FAILED` where there is no room for what is sorted.
  */
 export async function* timeline(
@@ -80,6 +80,9 @@ export async function openTimeline(
   options: TimelineOptions = {},
 ): Promise<Timeline> {
   const { memoryBytes = 16 * MiB, ...sound } = options;
+  if (!Number.isSafeInteger(memoryBytes) || memoryBytes < 1) {
+    throw new SwarmError('USAGE', `memoryBytes is a whole number from 1 on, not ${memoryBytes}`);
+  }
   const verified: VerifiedFiles[] = [];
   for (const path of new Set(logs)) verified.push(await soundLog(path, sound));
   const parts = new TimelineParts(memoryBytes);

@@ -65,7 +65,7 @@ beforeAll(async () => {
     },
   }).run(swarm);
   for (const topic of ['rain', 'snow']) await planner.publish('thread.t1.planner', topic);
-  await vi.waitFor(() => expect(linesOf(path())).toHaveLength(8), 20_000);
+  await vi.waitFor(() => expect(linesOf(path())).toHaveLength(10), 20_000);
 });
 afterAll(() => server.stop());
 
@@ -122,18 +122,20 @@ test('what cannot be run is refused by name, with the way out', async () => {
 });
 
 test('from a record on it goes on live, in a thread of its own', async () => {
-  const step = linesOf(path()).findLastIndex((line) => line.includes('"AGENT.STEP"')) + 1;
+  const step = linesOf(path()).findLastIndex((line) => line.includes('"step":"model"')) + 1;
   await session(
     folder,
     `
     $ swarm rerun changed.mjs --until logs/swarm.jsonl:${step} --branch w1 --url ${server.url}
     ! swarm: worker does not do again what it did: logs/swarm.jsonl:<n>: step model is given something else: <...>; branch off before that
     [1]
+    $ swarm rerun worker.mjs --until logs/swarm.jsonl:${step}
+    Re-ran worker: 2 deliveries (1 broken off), 1 messages, 2 steps, 0 divergences, digest <hash>
     $ swarm rerun worker.mjs --until logs/swarm.jsonl:${step} --branch w1 --url ${server.url}
     Went on live as worker in thread w1, after 2 deliveries of its history.
     ! What came of it:  swarm replay logs/swarm.jsonl --thread w1
     $ swarm verify -q | tail -1
-    Verified 9 records, 0 bad
+    Verified 12 records, 0 bad
     $ swarm rerun worker.mjs
     Re-ran worker: 2 deliveries, 2 messages, 2 steps, 0 divergences, digest <hash>`,
   );

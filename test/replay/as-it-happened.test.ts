@@ -1,6 +1,7 @@
 /** Runs that did not go smoothly, run again as they went: redelivered, thrown, refused, side by side, killed, stopped. */
 import { once } from 'node:events';
-import { join } from 'node:path';
+import { readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test, vi } from 'vitest';
 import { connectBus } from '../../src/bus/connection.ts';
@@ -12,7 +13,7 @@ import { type RerunReport, rerun } from '../../src/replay/rerun.ts';
 import { frailAgent } from '../fixtures/frail-agent.ts';
 import { agentsIn, type Place } from '../support/agents.ts';
 import { temporaryFolder } from '../support/log.ts';
-import { withServer } from '../support/nats.ts';
+import { testServer, withServer } from '../support/nats.ts';
 import { startProgram } from '../support/program.ts';
 
 /** Runs a worker until it has handled `payloads` of a planner and `isDone`; returns its place, with the log closed. */
@@ -163,7 +164,7 @@ test('a handler that threw what a refused publish threw throws it again', async 
     };
   };
   const place = await lived({ on }, ['go'], (there) => count(there, 'BUS.PUBLISH') === 2);
-  expect(await again(place, { on })).toMatchObject({ deliveries: 2, publishes: 1, divergences: [] });
+  expect(await again(place, { on })).toMatchObject({ deliveries: 2, publishes: 2, divergences: [] });
 });
 
 test('a message that the broker refused is refused again', async () => {
@@ -188,6 +189,127 @@ test('a message that the broker refused is refused again', async () => {
     expect(count(place, 'BUS.UNSENT')).toBe(1);
     expect(await again(place, { on })).toMatchObject({ publishes: 2, divergences: [] });
   });
+});
+
+/** Says what became of a publish: its code, or that it was taken. */
+const outcome = (said: Promise<unknown>): Promise<string> =>
+  said.then(
+    () => 'taken',
+    (error: { code?: string; name?: string }) => `${error.name} ${error.code}`,
+  );
+
+/** The context, but that it publishes otherwise. */
+const publishingBy = (context: Context, publish: Context['publish']): Context => ({
+  now: () => context.now(),
+  random: () => context.random(),
+  uuid: () => context.uuid(),
+  step: context.step.bind(context),
+  publish,
+});
+
+test('publishes that threw with nothing else on the log throw again, each in its place', async () => {
+  const tooMuch = Object.fromEntries(Array.from({ length: 9 }, (_, n) => [`m${n}`, 'x']));
+  const on = (): Handlers => {
+    let heard = 0;
+    return {
+      'thread.*.planner': async ({ threadId, payload }, context) => {
+        heard += 1;
+        const to = `thread.${threadId}.worker`;
+        const large = 'x'.repeat(2_000_000);
+        const outcomes = await Promise.all([
+          outcome(context.publish(to, large)),
+          outcome(context.publish(to, 'small')),
+          outcome(context.publish(to, 'small', { meta: tooMuch })),
+          outcome(context.publish(to, 'small')),
+        ]);
+        outcomes.push(await outcome(context.publish('thread.t1.planner', 'me')));
+        outcomes.push(await outcome(context.publish('nowhere', 'it')));
+        outcomes.push(await outcome(context.publish(to, 1n)));
+        await context.publish(to, { outcomes, heard });
+        if (payload === 'fail' && heard === 1) await context.publish(to, large);
+      },
+    };
+  };
+  const place = await lived({ on }, ['fail', 'go'], (there) =>
+    there.records().some(({ payload }) => String(payload).includes('"heard":3')),
+  );
+  const said = place.records().find(({ payload }) => String(payload).includes('"heard":1'));
+  expect(JSON.parse(String(said?.payload))).toEqual({
+    outcomes: [
+      'SwarmError BUS_PAYLOAD_TOO_LARGE',
+      'taken',
+      'SwarmError RECORD_INVALID',
+      'taken',
+      'SwarmError PUBLISH_NOT_PERMITTED',
+      'SwarmError SUBJECT_INVALID',
+      'SwarmError PAYLOAD_INVALID',
+    ],
+    heard: 1,
+  });
+  const report = await again(place, { on });
+  expect(report).toMatchObject({ deliveries: 3, brokenOff: 0, divergences: [] });
+  expect(Math.max(...place.records().map(({ payload }) => payload?.length ?? 0))).toBeLessThan(1_000);
+  const shy = await again(place, {
+    on: {
+      'thread.*.planner': async (message, context) =>
+        await on()['thread.*.planner']?.(
+          message,
+          publishingBy(context, async (subject, ...said) =>
+            subject === 'thread.t1.planner' ? message : await context.publish(subject, ...said),
+          ),
+        ),
+    },
+  });
+  const missing = shy.divergences.filter(({ code }) => code === 'publish-missing');
+  expect(missing).toHaveLength(3);
+  expect(missing[0]?.detail).toMatch(/^what hashes to \w{64} on thread\.t1\.planner was said, and is not$/);
+});
+
+test('a publish that was still open when the agent left throws again, and the handler goes the same way', async () => {
+  const on: Handlers = {
+    'thread.*.planner': async (_, context) => {
+      await context.step('begin', () => 'begun');
+      const became = await outcome(context.publish('thread.t1.worker', 'hello'));
+      await context.step('note', (what) => what, became);
+    },
+  };
+  await using server = await testServer();
+  const place = await agentsIn(temporaryFolder(), server.url, ['planner', 'worker']);
+  await using planner = await place.join('planner');
+  const swarm = await place.join('worker');
+  const isBegun = new Promise<void>((resolve) => {
+    const begin: Handlers = {
+      'thread.*.planner': async (message, context) =>
+        await on['thread.*.planner']?.(
+          message,
+          publishingBy(context, async (...said) => {
+            await server.stop();
+            resolve();
+            return await context.publish(...said);
+          }),
+        ),
+    };
+    void defineAgent({ name: 'worker', on: begin }).run(swarm, { finishWithinMs: 200 });
+  });
+  await planner.publish('thread.t1.planner', 'go');
+  await isBegun;
+  await swarm.close();
+  const failed = place.records().find(({ header }) => header.step === 'context.publish');
+  expect(String(failed?.payload)).toContain('"code":"BUS_CLOSED"');
+  const report = await again(place, { on });
+  expect(report).toMatchObject({ deliveries: 1, divergences: [] });
+  const deaf = await again(place, {
+    on: {
+      'thread.*.planner': async (_, context) => {
+        await context.step('begin', () => 'begun');
+        await outcome(context.publish('thread.t1.worker', 'hello'));
+        await context.step('note', (what) => what, 'taken');
+      },
+    },
+  });
+  expect(deaf.divergences).toMatchObject([
+    { code: 'step-changed', changes: [{ path: '/0', expected: 'SwarmError BUS_CLOSED', actual: 'taken' }] },
+  ]);
 });
 
 test('a process that was killed in the middle of a handler breaks off there, and its successor is as it was', async () => {
@@ -216,5 +338,59 @@ test('a process that was killed in the middle of a handler breaks off there, and
       { keyring },
     );
     expect(changed.divergences.filter(({ code }) => code === 'publish-missing')).toHaveLength(7);
+  });
+});
+
+test('an agent runs once in a swarm that was joined: what it remembers begins with the session', async () => {
+  await withServer(async (server) => {
+    const place = await agentsIn(temporaryFolder(), server.url, ['worker']);
+    await using swarm = await place.join('worker');
+    const agent = defineAgent({ name: 'worker', on: { 'thread.*.planner': () => undefined } });
+    await expect(agent.run(swarm, { ackWaitMs: 0 })).rejects.toMatchObject({ code: 'USAGE' }); // it did not run
+    const handling = await agent.run(swarm);
+    await handling.stop();
+    await expect(agent.run(swarm)).rejects.toMatchObject({
+      code: 'USAGE',
+      message: expect.stringContaining('ran in this swarm already'),
+    });
+  });
+});
+
+test('a log that grows beyond its segments is a history of one run, with what the agent remembers', async () => {
+  const on = (): Handlers => {
+    let heard = 0;
+    return {
+      'thread.*.planner': async (_, context) => {
+        heard += 1;
+        const said = { heard };
+        await context.step('think', () => sleep(1));
+        await context.publish('thread.t1.worker', said);
+      },
+    };
+  };
+  await withServer(async (server) => {
+    const place = await agentsIn(temporaryFolder(), server.url, ['planner', 'worker']);
+    await using planner = await place.join('planner', { log: join(place.folder, 'planner.jsonl') });
+    const lives = [40, 20];
+    for (const count of lives) {
+      await using swarm = await place.join('worker', { rotateBytes: 20_000 });
+      await defineAgent({ name: 'worker', on, concurrency: 2 }).run(swarm);
+      const answers = planner.subscribe('thread.*.worker', { durable: `planner-${count}`, deliver: 'new' });
+      await answers.ready();
+      for (let n = 0; n < count; n += 1) await planner.publish('thread.t1.planner', n);
+      for (let heard = 0; heard < count; heard += 1) await (await answers.next())?.ack();
+    }
+    const segments = readdirSync(dirname(place.log)).filter((name) => /^swarm\.\d+\.jsonl$/.test(name));
+    expect(segments.length).toBeGreaterThan(4);
+    const definition = { on, concurrency: 2 };
+    expect(await again(place, definition)).toMatchObject({
+      sessions: 2,
+      deliveries: 60,
+      brokenOff: 0,
+      publishes: 60,
+      divergences: [],
+    });
+    const mute = await again(place, { ...definition, on: { 'thread.*.planner': () => undefined } });
+    expect(mute.divergences).toHaveLength(120);
   });
 });

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { defineAgent, type Handlers } from '../../src/handler/definition.ts';
+import { defineAgent, type Handlers, type MessageHandler } from '../../src/handler/definition.ts';
 import type { Received } from '../../src/handler/received.ts';
 import { loadKeyring } from '../../src/identity/keyring.ts';
 import type { SignedRecord } from '../../src/record/signed.ts';
@@ -93,7 +93,9 @@ test('from a delivery on, everything is asked anew, with what the agent remember
     'BUS.PUBLISH',
     'AGENT.STEP',
     'BUS.PUBLISH',
+    'AGENT.STEP',
   ]);
+  expect(records.at(-1)?.header.step).toBe('handler');
   for (const { header } of records) expect(header).toMatchObject({ cause: from.leaf, refs: [from.leaf] });
 
   // And it goes on there, hearing that thread alone.
@@ -178,6 +180,9 @@ test('what the handler throws live, it throws; and other records, threads and ag
   const broken = agentWith(() => Promise.reject(new RangeError('no tokens left')));
   const options = { keyring, at, thread: 'w4', host: swarm };
   await expect(branch(broken, place.log, options)).rejects.toThrow('no tokens left');
+  const ended = inThread('w4').find(({ header }) => header.step === 'handler');
+  expect(ended?.header).toMatchObject({ cause: at, refs: [at], reason: 'error' });
+  expect(String(ended?.payload)).toContain('no tokens left');
   await expect(branch(agentWith(old), place.log, { ...options, host: planner })).rejects.toMatchObject({
     code: 'USAGE',
   });
@@ -187,5 +192,67 @@ test('what the handler throws live, it throws; and other records, threads and ag
   const foreign = place.records().find(({ header }) => header.subject === 'thread.t1.planner')?.leaf ?? at;
   await expect(branch(agentWith(old), place.log, { ...options, at: foreign })).rejects.toMatchObject({
     code: 'RECORD_MISSING',
+  });
+});
+
+/** Does as the worker did, but for the second question. */
+const otherwise = (second: MessageHandler) =>
+  defineAgent({
+    name: 'worker',
+    on: () => {
+      const handlers = worker(old)();
+      return {
+        'thread.*.planner': (message, context) =>
+          (message.payload === 'snow' ? second : handlers['thread.*.planner'])?.(message, context),
+      };
+    },
+  });
+
+test('one that waits for something else before it goes live is waited for no longer than is said', async () => {
+  await using swarm = await place.join('worker');
+  const { keyring } = await loadKeyring(place.keyring);
+  const waiting = otherwise(() => new Promise(() => undefined));
+  const at = ofSecond('BUS.DELIVER').leaf;
+  const options = { keyring, at, thread: 'w6', host: swarm, returnWithinMs: 200 };
+  await expect(branch(waiting, place.log, options)).rejects.toMatchObject({
+    code: 'REPLAY_DIVERGED',
+    message: expect.stringContaining('did not return within 0.2 s'),
+  });
+  const slow = agentWith(async (asked) => {
+    await new Promise((resolve) => setTimeout(resolve, 500)); // once it is live it may take its time
+    return bold(asked);
+  });
+  await branch(slow, place.log, options);
+  expect(saidIn('w6')).toHaveLength(2);
+});
+
+test('a message of a branch has up to 15 refs of its own, and one more is refused by name', async () => {
+  await using swarm = await place.join('worker');
+  const { keyring } = await loadKeyring(place.keyring);
+  const at = ofSecond('BUS.DELIVER').leaf;
+  const others = place.records().filter(({ leaf }) => leaf !== at);
+  const drawing = otherwise(async ({ threadId }, context) => {
+    const say = (refs: readonly SignedRecord[]) =>
+      context.publish(`thread.${threadId}.worker`, 'x', { refs });
+    await say(others.slice(0, 15));
+    await say(others.slice(0, 16));
+  });
+  const refused = branch(drawing, place.log, { keyring, at, thread: 'w7', host: swarm });
+  await expect(refused).rejects.toMatchObject({
+    code: 'RECORD_INVALID',
+    message: expect.stringContaining('up to 15 refs'),
+  });
+  const [said] = inThread('w7').filter(({ header }) => header.kind === 'BUS.PUBLISH');
+  expect(said?.header.refs).toHaveLength(16);
+});
+
+test('nothing goes on from where a handler has ended', async () => {
+  await using swarm = await place.join('worker');
+  const { keyring } = await loadKeyring(place.keyring);
+  const at = ofSecond('AGENT.STEP', 2).leaf;
+  const refused = branch(agentWith(old), place.log, { keyring, at, thread: 'w8', host: swarm });
+  await expect(refused).rejects.toMatchObject({
+    code: 'USAGE',
+    message: expect.stringContaining('says that a handler has ended'),
   });
 });

@@ -72,6 +72,12 @@ describe('the order', () => {
     expect(waited).toBeGreaterThan(10); // else the clocks never disagreed with the causes
   });
 
+  test('asks for some memory', async () => {
+    for (const none of [0, -1, 0.5, Number.NaN]) {
+      await expect(openTimeline([], { memoryBytes: none })).rejects.toMatchObject({ code: 'USAGE' });
+    }
+  });
+
   test('names cause and refs by their places', async () => {
     await fc.assert(
       fc.asyncProperty(histories(20), async ({ records }) => {

@@ -9,7 +9,7 @@ import { readSettings, type Settings } from '../../agent/settings.ts';
 import { SwarmError } from '../../base/errors.ts';
 import type { DefinedAgent } from '../../handler/definition.ts';
 import { branch } from '../../replay/branch.ts';
-import { type RerunReport, rerun } from '../../replay/rerun.ts';
+import { type RerunReport, rerunFrom, verifiedBy } from '../../replay/rerun.ts';
 import { agentsOf } from '../agent-module.ts';
 import type { Invocation } from '../invocation.ts';
 import { joined } from '../joining.ts';
@@ -76,11 +76,13 @@ Examples:
       if (keys.keyring === undefined) return;
       const { path, until } = await recordOf(options.until, log, settings);
       const { thread } = options;
+      const rerunOptions = { keyring: keys.keyring, ...given({ thread, until }) };
+      using verified = await verifiedBy(rerunOptions, path);
       let missing: unknown;
       let ran = 0;
       for (const agent of agents) {
         try {
-          const report = await rerun(agent, path, { keyring: keys.keyring, ...given({ thread, until }) });
+          const report = await rerunFrom(verified, agent, rerunOptions);
           ran += 1;
           tell(report, options.json === true, invocation.out);
           if (report.divergences.length > 0) invocation.end('findings');
@@ -142,7 +144,7 @@ async function goOn(
 }
 
 function tell(report: RerunReport, asJson: boolean, out: Output): void {
-  const { agent, deliveries, publishes, steps, divergences, impure, digest } = report;
+  const { agent, deliveries, brokenOff, publishes, steps, divergences, impure, digest } = report;
   for (const { call, at, times, instead } of impure) {
     out.warn(`${agent} calls ${call} at ${at}, ${times} times: another answer each time; use ${instead}`);
   }
@@ -158,8 +160,9 @@ function tell(report: RerunReport, asJson: boolean, out: Output): void {
     );
   }
   const found = `${divergences.length} divergence${divergences.length === 1 ? '' : 's'}`;
+  const handled = `${deliveries} deliveries${brokenOff === 0 ? '' : ` (${brokenOff} broken off)`}`;
   out.data(
     styled(divergences.length === 0 ? 'green' : 'red', `Re-ran ${agent}`),
-    `: ${deliveries} deliveries, ${publishes} messages, ${steps} steps, ${found}, digest ${digest}`,
+    `: ${handled}, ${publishes} messages, ${steps} steps, ${found}, digest ${digest}`,
   );
 }
