@@ -18,7 +18,7 @@ export interface Place {
   readonly keys: Readonly<Record<string, SigningKey>>;
   /** Joins as one of the agents. */
   join(name: string, options?: SwarmOptions): Promise<Swarm>;
-  /** Returns the log's records, in order. */
+  /** Returns the log's records, in order; throws where a line is none. */
   records(): SignedRecord[];
   verify(options?: Omit<VerifyOptions, 'keyring'>): Promise<LogReport>;
 }

@@ -16,8 +16,9 @@ import { awaitQuiet } from '../../src/bus/quiet.ts';
 import { readMessages } from '../../src/bus/stored.ts';
 import { firstSaidAs } from '../../src/handler/received.ts';
 import { loadKeyring } from '../../src/identity/keyring.ts';
+import { parseLine } from '../../src/record/line.ts';
 import type { SignedRecord } from '../../src/record/signed.ts';
-import type { NatsServer } from '../../src/server/nats-server.ts';
+import type { NatsCluster } from '../../src/server/nats-cluster.ts';
 import { agentsIn, type Place } from './agents.ts';
 import type { Bundles } from './bundle.ts';
 import { linesOf } from './log.ts';
@@ -29,7 +30,7 @@ const freshForNs = 15_000_000_000n;
 export interface AtWorkOptions {
   /** What the agents join with beyond their place. */
   readonly join?: Pick<SwarmOptions, 'replicas'>;
-  /** Where the log is, and nothing else. @default in the folder */
+  /** Where the log is, and nothing else is. @default in the folder */
   readonly logIn?: string;
   /** More of the environment, for the agents' processes. */
   readonly env?: Readonly<Record<string, string>>;
@@ -96,7 +97,6 @@ export class Worker {
 }
 
 export class SwarmAtWork implements AsyncDisposable {
-  readonly servers: readonly NatsServer[];
   readonly place: Place;
   readonly talker: Worker;
   readonly hearer: Worker;
@@ -106,14 +106,7 @@ export class SwarmAtWork implements AsyncDisposable {
   readonly #url: string;
   #resent = 0;
 
-  private constructor(
-    servers: readonly NatsServer[],
-    place: Place,
-    url: string,
-    programs: Bundles,
-    options: AtWorkOptions,
-  ) {
-    this.servers = servers;
+  private constructor(place: Place, url: string, programs: Bundles, options: AtWorkOptions) {
     this.place = place;
     this.notes = join(place.folder, 'notes');
     this.#url = url;
@@ -136,26 +129,19 @@ export class SwarmAtWork implements AsyncDisposable {
   /** Starts both agents in `folder`, and resolves once both are at work. */
   static async begin(
     folder: string,
-    servers: readonly NatsServer[],
+    { url }: Pick<NatsCluster, 'url'>,
     programs: Bundles,
     options: AtWorkOptions = {},
   ): Promise<SwarmAtWork> {
-    const url = servers.map((server) => server.url).join(',');
     const made = await agentsIn(folder, url, ['talker', 'hearer']);
     const { logIn } = options;
     const place = logIn === undefined ? made : { ...made, log: join(logIn, 'swarm.jsonl') };
-    const atWork = new SwarmAtWork(servers, place, url, programs, options);
+    const atWork = new SwarmAtWork(place, url, programs, options);
     atWork.talker.start();
     atWork.hearer.start();
     await Promise.all([atWork.talker.ready(), atWork.hearer.ready()]);
     await atWork.hears(100);
     return atWork;
-  }
-
-  get server(): NatsServer {
-    const [only] = this.servers;
-    if (only === undefined) throw new Error('no server');
-    return only;
   }
 
   /** What was acknowledged so far, as the leaf that said it first. */
@@ -194,23 +180,51 @@ export class SwarmAtWork implements AsyncDisposable {
     return existsSync(path) ? linesOf(path) : [];
   }
 
+  /** Returns the name of the server that leads the stream; waits until there is one. */
+  async leader(): Promise<string> {
+    await using bus = await connectBus({ url: this.#url });
+    let leader = '';
+    await expect
+      .poll(
+        async () => {
+          const { cluster } = await bus.manager.streams.info(stream);
+          leader = cluster?.leader ?? '';
+          return leader;
+        },
+        { timeout: 60_000 },
+      )
+      .not.toBe('');
+    return leader;
+  }
+
+  /** Resolves once every copy of the stream is as far as its leader. */
+  async replicated(): Promise<void> {
+    await using bus = await connectBus({ url: this.#url });
+    const behind = async (): Promise<unknown> => {
+      const { cluster } = await bus.manager.streams.info(stream);
+      return cluster?.replicas?.filter(({ current, offline }) => !current || offline === true);
+    };
+    await expect.poll(behind, { timeout: 60_000 }).toEqual([]);
+  }
+
   /**
    * Lets both agents finish and leave. Each joins once more, and with that sends what its killed processes left. With
    * `resend` also what `swarm reconcile --resend` finds.
    */
   async finish({ resend = false } = {}): Promise<void> {
     await this.talker.stop();
-    await this.joinOnceMore('talker', resend);
+    await this.joinOnceMore('talker', { resend });
     await using bus = await connectBus({ url: this.#url });
     await awaitQuiet(bus, { stream, durables: [durable], withinMs: 120_000 });
     await this.hearer.stop();
-    await this.joinOnceMore('hearer', resend);
+    await this.joinOnceMore('hearer', { resend });
   }
 
   /** Joins as an agent and leaves: with `resend` after `swarm reconcile --resend`, else after what joining sends by itself. */
-  async joinOnceMore(name: string, resend: boolean): Promise<void> {
+  async joinOnceMore(name: string, { resend }: { readonly resend: boolean }): Promise<void> {
     const { folder, log } = this.place;
     const stop = messagesResent.subscribe((event) => {
+      if (event.log !== log) return;
       expect(event.failures).toEqual([]);
       this.#resent += event.resent;
     });
@@ -254,7 +268,10 @@ export class SwarmAtWork implements AsyncDisposable {
       if (age > freshForNs || age < -freshForNs) stale += 1;
       else inStream.set(firstOf(envelope.record), (inStream.get(firstOf(envelope.record)) ?? 0) + 1);
     }
-    const records = this.place.records();
+    const records = linesOf(place.log).flatMap((line) => {
+      const parsed = parseLine(line);
+      return parsed.ok ? [parsed.record] : []; // torn, and named by a LOG.RECOVER, else it would be a finding
+    });
     const ofKind = (kind: string): SignedRecord[] => records.filter(({ header }) => header.kind === kind);
     const said = new Map(ofKind('BUS.PUBLISH').map((record) => [firstOf(record), record.header]));
     const unsent = new Set(ofKind('BUS.UNSENT').map((record) => firstOf(record)));
