@@ -56,9 +56,14 @@ interface Fault {
   readonly small?: 'log' | 'store';
   /** Whether the agents live by a clock that is set. */
   readonly clock?: true;
+  /** See `AtWorkOptions`. */
+  readonly pauseMs?: number;
   /** Whether the broker loses what it acknowledged, and it takes `swarm reconcile --resend` afterwards. */
   readonly loses?: true;
 }
+
+/** So slow that joining looks far enough back however often it is killed: docs/reconcile.md. */
+const pauseMs = 40;
 
 /** Kills `worker` again and again, while it joins, while it works, and while the broker does not answer. */
 async function killAtRandom({ server, upTo, moment }: Scene, worker: Worker): Promise<void> {
@@ -93,9 +98,11 @@ const stalledFor = (seconds: number): Fault => ({
 
 const busy: Readonly<Record<string, Fault>> = {
   [`a talker killed at ${kills} random moments`]: {
+    pauseMs,
     strike: (scene) => killAtRandom(scene, scene.swarm.talker),
   },
   [`a hearer killed at ${kills} random moments`]: {
+    pauseMs,
     strike: (scene) => killAtRandom(scene, scene.swarm.hearer),
   },
   'a server killed and started again under load, five times': {
@@ -226,13 +233,14 @@ async function withstand(tested: TestedServer, name: string, fault: Fault): Prom
     join: { replicas: cluster.servers.length },
     ...(fault.small === 'log' && disk && { logIn: disk.path }),
     ...(clock && { env: clock.env }),
+    ...(fault.pauseMs !== undefined && { pauseMs: fault.pauseMs }),
   });
   const upTo = (most: number): number => next() * most;
   const moment = (atMostMs: number): Promise<void> => sleep(upTo(atMostMs));
   const scene = { swarm, cluster, server, disk, clock, upTo, moment } as Scene; // each fault has what it asks for
   await fault.strike(scene);
   await swarm.finish({ resend: fault.loses ?? false });
-  const counts = await swarm.expectPromisesKept();
+  const counts = await swarm.expectPromisesKept(fault);
   console.log(`${tested.version}, ${name}: FAULTS_SEED=${seed} ${JSON.stringify(counts)}`);
 }
 
