@@ -90,6 +90,7 @@ export class Worker {
 
   /** Has it leave; throws where it cannot, or had ended before. */
   async stop(): Promise<void> {
+    await this.ready();
     const impatience = setTimeout(() => this.#child?.kill('SIGKILL'), 120_000);
     this.#child?.kill('SIGTERM');
     const code = await this.#ended;
