@@ -59,6 +59,19 @@ test('what was not confirmed in time is given up, and can be found afterwards', 
   expect(await findById(bus, { ...where, id: 'waiting' })).toBeUndefined();
 });
 
+test('a search that the server does not answer at first is tried again, and finds', async () => {
+  await using server = await testServer();
+  await using bus = await connectBus({ url: server.url });
+  const { name, subject } = await newStream(bus);
+  await using publisher = openPublisher(bus, { stream: name });
+  await publisher.publish(subject, Buffer.from('1'), fresh(15_000, 'here'));
+  await freeze(server);
+  const found = findById(bus, { stream: name, subject, sinceNs: 0n, id: 'here', withinMs: 20_000 });
+  await wait(5_500); // longer than a request waits
+  server.kill('SIGCONT');
+  expect(await found).toMatchObject({ seq: 1 });
+});
+
 test('what is published without a connection waits for one, and is given up if none comes', async () => {
   await using server = await testServer();
   await using bus = await connectBus({ url: server.url, reconnectWaitMs: 20 });
