@@ -31,7 +31,8 @@ const lastOfSession = 1_024;
 const linesRead = 16_384;
 /** More subjects than this are asked for together, by their pattern. */
 const subjectsAtMost = 32;
-const withinMs = 5_000;
+/** Nobody waits for it, and a process that has just begun is busy. */
+const withinMs = 30_000;
 
 /**
  * Returns the records of messages that the stream should have and does not, in the order of the log. Throws `LOG_OPEN`,
