@@ -3,7 +3,6 @@ export const slowTests: string[] = [
   'test/crash.test.ts',
   'test/tamper.test.ts',
   'test/agent/handling.test.ts',
-  'test/agent/killed.test.ts',
   'test/agent/outbox.test.ts',
   'test/bus/faults.test.ts',
   'test/cli/anchors.test.ts',

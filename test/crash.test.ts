@@ -1,6 +1,6 @@
 /** Writers that die, and a disk that fills: what was promised is on the log, whatever else is. */
-import { type ChildProcessByStdio, spawn, spawnSync } from 'node:child_process';
-import { closeSync, existsSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
+import { type ChildProcessByStdio, spawn } from 'node:child_process';
+import { closeSync, cpSync, existsSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { expect, onTestFinished, test } from 'vitest';
@@ -10,6 +10,7 @@ import { parseLine } from '../src/record/line.ts';
 import { verifyLog } from '../src/verify/verify.ts';
 import { linesOf, said, temporaryFolder } from './support/log.ts';
 import { brokenPromises, flushes, sealingWriter, toldIn } from './support/promises.ts';
+import { canMount, smallDisk } from './support/small-disk.ts';
 
 const project = join(import.meta.dirname, '..');
 
@@ -20,12 +21,12 @@ interface Writer {
   readonly ended: Promise<{ readonly code: number | null; readonly errors: string }>;
 }
 
-/** Starts test/fixtures/writer.ts. `wrap` goes before it on the command line. */
-function startWriter(path: string, args: readonly (number | string)[], wrap: string[] = []): Writer {
+/** Starts test/fixtures/writer.ts. */
+function startWriter(path: string, args: readonly (number | string)[]): Writer {
   const program = join(project, 'test/fixtures/writer.ts');
   const promises = join(temporaryFolder(), 'promises');
-  const line = [...wrap, process.execPath, '--import', 'tsx', program, path, promises, ...args.map(String)];
-  const child = spawn(line[0] ?? '', line.slice(1), { cwd: project, stdio: ['ignore', 'ignore', 'pipe'] });
+  const line = ['--import', 'tsx', program, path, promises, ...args.map(String)];
+  const child = spawn(process.execPath, line, { cwd: project, stdio: ['ignore', 'ignore', 'pipe'] });
   onTestFinished(() => void child.kill('SIGKILL'));
   let errors = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
@@ -110,28 +111,21 @@ test.each(flushes.map((_, index) => index + 1))(
   },
 );
 
-const canMount =
-  spawnSync('unshare', ['--mount', '--map-root-user', 'mount', '-t', 'tmpfs', 'tmpfs', '/mnt']).status === 0;
-
 test.skipIf(!canMount)('a disk that fills loses nothing promised, and says that it is full', async () => {
-  const folder = temporaryFolder();
-  // The file system is the writer's own, and gone with it: hence the copy, made when it has ended.
-  const script =
-    'mount -t tmpfs -o size=1m tmpfs "$0" && { "$@"; code=$?; cat "$0/swarm.jsonl" > "$0.copy"; exit $code; }';
-  const copy = `${folder}.copy`;
-  const path = join(folder, 'swarm.jsonl');
-  const wrap = ['unshare', '--mount', '--map-root-user', 'sh', '-c', script, folder];
-  const writer = startWriter(path, [100_000, 700, 16], wrap);
+  await using disk = await smallDisk(1);
+  const path = join(disk.path, 'swarm.jsonl');
+  const writer = startWriter(path, [100_000, 700, 16]);
   const { code, errors } = await writer.ended;
   const promised = writer.promised();
-  onTestFinished(() => void spawnSync('rm', ['-f', copy, `${copy}.lock`]));
   expect(code).toBe(1);
   expect(errors).toMatch(
     /^SwarmError: cannot write the log \S+swarm\.jsonl: (only \d+ of \d+ bytes were written; is the disk full\?|ENOSPC: no space left on device, write); it accepts nothing more until it is opened again$/m,
   );
   expect(promised.length).toBeGreaterThan(300);
-  const leaves = leavesOf(copy);
+  const leaves = leavesOf(path);
   expect(promised.filter((leaf) => !leaves.has(leaf))).toEqual([]);
+  const copy = join(temporaryFolder(), 'swarm.jsonl');
+  cpSync(path, copy);
   const before = readFileSync(copy);
   await using again = await openLog(copy, { key: SigningKey.generate() });
   await again.append(said('there is room again'));

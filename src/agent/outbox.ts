@@ -112,7 +112,12 @@ export class Outbox {
         if (!isOpen) await this.#logUnsent(record, draft.payload, outcome.reason);
         throw outcome;
       }
-      await this.#requireClock(record, draft.payload, outcome);
+      try {
+        await this.#requireClock();
+      } catch (error) {
+        if (!isOwed) await this.#logUnsent(record, draft.payload, 'clock'); // a copy that is there is stale
+        throw error;
+      }
       record = await this.#sayAnew(draft, record);
     }
   }
@@ -166,19 +171,10 @@ export class Outbox {
   }
 
   /** Throws `BUS_CLOCK` where what is said anew would be stale too, because our clock is wrong. */
-  async #requireClock(
-    record: SignedRecord,
-    payload: Uint8Array,
-    { mayBeStored }: PublishError,
-  ): Promise<void> {
+  async #requireClock(): Promise<void> {
     const { bus, publisher, freshForNs } = this.#parts;
     const clock = await publisher.measureClock().catch(() => undefined); // away again: so it will wait, and expire
-    try {
-      if (clock !== undefined) requireClock(bus, { clock, duplicateWindowNs: 2n * freshForNs });
-    } catch (error) {
-      if (!mayBeStored) await this.#logUnsent(record, payload, 'clock');
-      throw error;
-    }
+    if (clock !== undefined) requireClock(bus, { clock, duplicateWindowNs: 2n * freshForNs });
   }
 
   /**

@@ -1,8 +1,7 @@
 /**
  * What an agent's earlier sessions may not have got into the stream: looked for when it joins again.
  *
- * The log's end is read, as far back as the last messages of the sessions there go, and the stream is asked for these
- * alone. A session whose writer lives is left to it, and one process of an agent looks at a time (log/alive.ts). Older
+ * The log's end is read, and the stream is asked for the last messages of the sessions there, and for these alone. A session whose writer lives is left to it, and one process of an agent looks at a time (log/alive.ts). Older
  * losses are for `reconcile`, which reads everything.
  */
 
@@ -28,12 +27,12 @@ export interface UnsaidOptions {
 
 /** Of each session, so many last messages are looked for. */
 const lastOfSession = 1_024;
-/** How many lines are read at first, and at most where those do not show as many messages. */
-const linesAtFirst = 2 * lastOfSession;
-const linesAtMost = 8 * linesAtFirst;
+/** How far back the log is read. Less would do only if nobody had died while it was looking. */
+const linesRead = 16_384;
 /** More subjects than this are asked for together, by their pattern. */
 const subjectsAtMost = 32;
-const withinMs = 5_000;
+/** Nobody waits for it, and a process that has just begun is busy. */
+const withinMs = 30_000;
 
 /**
  * Returns the records of messages that the stream should have and does not, in the order of the log. Throws `LOG_OPEN`,
@@ -125,7 +124,7 @@ interface OwnLine {
 /** What of a header is asked for here; whole records are read of what is owed, and they are few. */
 const members = new RegExp(
   '^\\{"ts_ns":(\\d+),"thread_id":"[^"]+","subject":"([^"]+)","kind":"([A-Z.]+)".*?(?:,"swarm":"([^"]+)")?' +
-    `,"session":"(\\w{32})","seq":(\\d+),"prev":"\\w{64}"(?:,"cause":"(\\w{64})")?.*?` +
+    `,"session":"(\\w{32})","seq":\\d+,"prev":"\\w{64}"(?:,"cause":"(\\w{64})")?.*?` +
     `(?:"${firstSaidAs}":"([^"]+)".*?)?,"sig_pk_b64":"([^"]+)","sig_b64"`,
 );
 /** More than a header can fill. */
@@ -134,29 +133,17 @@ const headerWithin = 8_192;
 /** Returns such lines of the log's end, in its order. */
 async function ownLines(path: string, key: PublicKey): Promise<readonly OwnLine[]> {
   const signed = Buffer.from(`"sig_pk_b64":"${key}"`);
-  for (let last = linesAtFirst; ; last = linesAtMost) {
-    const lines: OwnLine[] = [];
-    /** Of each session, how many messages are still looked for; none where its beginning was seen. */
-    const missing = new Map<string, number>();
-    let read = 0;
-    let said = 0;
-    for await (const { bytes } of readLog(path, { last })) {
-      read += 1;
-      if (!bytes.includes(signed)) continue;
-      const found = members.exec(bytes.toString('latin1', 0, headerWithin));
-      if (found?.[9] !== key) continue; // another heard us
-      const [, ts = '', subject = '', kind, swarm, session = '', seq, cause, saidFirstAs] = found;
-      const isPublish = kind === 'BUS.PUBLISH';
-      if (isPublish || kind === 'BUS.UNSENT') {
-        const leaf = leafOfLine(bytes);
-        const first = saidFirstAs ?? (isPublish ? leaf : (cause ?? ''));
-        lines.push({ bytes, leaf, first, tsNs: BigInt(ts), subject, swarm, session, isPublish });
-      }
-      if (isPublish) said += 1;
-      const more = missing.get(session) ?? lastOfSession;
-      missing.set(session, seq === '0' ? 0 : Math.max(0, more - (isPublish ? 1 : 0)));
-    }
-    const isEnough = said >= lastOfSession && [...missing.values()].every((more) => more === 0);
-    if (isEnough || read < last || last === linesAtMost) return lines;
+  const lines: OwnLine[] = [];
+  for await (const { bytes } of readLog(path, { last: linesRead })) {
+    if (!bytes.includes(signed)) continue;
+    const found = members.exec(bytes.toString('latin1', 0, headerWithin));
+    if (found?.[8] !== key) continue; // another heard us
+    const [, ts = '', subject = '', kind, swarm, session = '', cause, saidFirstAs] = found;
+    const isPublish = kind === 'BUS.PUBLISH';
+    if (!isPublish && kind !== 'BUS.UNSENT') continue;
+    const leaf = leafOfLine(bytes);
+    const first = saidFirstAs ?? (isPublish ? leaf : (cause ?? ''));
+    lines.push({ bytes, leaf, first, tsNs: BigInt(ts), subject, swarm, session, isPublish });
   }
+  return lines;
 }

@@ -99,7 +99,8 @@ export async function* readMessages(bus: Bus, options: ReadStored): AsyncGenerat
         throw new SwarmError(code, `cannot read the stream ${stream} at ${bus.address}: ${why}`, { cause });
       }
       await sleep(pauseMs);
-      await bus.online(AbortSignal.timeout(Math.min(deadline - performance.now(), 600_000)));
+      const leftMs = Math.max(0, Math.min(deadline - performance.now(), 600_000));
+      await bus.online(AbortSignal.timeout(Math.ceil(leftMs))); // whole ms, or it throws
     }
   }
 }

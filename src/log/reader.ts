@@ -127,7 +127,7 @@ async function startIn(files: readonly string[], count: number): Promise<Start |
 
 /** Reads a file backwards until it has seen `count` lines; returns how many it saw, and where the first begins. */
 async function findLastLines(handle: FileHandle, count: number): Promise<{ offset: number; lines: number }> {
-  const chunk = Buffer.allocUnsafe(Math.min(chunkBytes, 64 * 1024));
+  let chunk = Buffer.allocUnsafe(64 * 1024); // and twice as much each time: few lines are near, many take few reads
   let position = (await handle.stat()).size;
   if (count === 0) return { offset: position, lines: 0 };
   let lines = 0;
@@ -147,6 +147,7 @@ async function findLastLines(handle: FileHandle, count: number): Promise<{ offse
       }
       end = lf;
     }
+    if (chunk.length < chunkBytes) chunk = Buffer.allocUnsafe(2 * chunk.length);
   }
   return { offset: 0, lines: inLine ? lines + 1 : lines };
 }

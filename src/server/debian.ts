@@ -10,14 +10,13 @@
  * one rename of one file: whoever finds it there finds it whole, whatever was killed or ran at the same time.
  */
 import { chmod, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { makeFolder } from '../base/durable.ts';
 import { messageOf } from '../base/errors.ts';
 import { type DebianArchive, parseAptSources } from './apt-sources.ts';
 import { run } from './run.ts';
 import { isNewEnough, oldestVersion, readVersion } from './version.ts';
 
-const suite = 'trixie';
 const debianKeyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
 const temporaryPrefix = '.download-';
 const abandonedAfterMs = 60 * 60_000;
@@ -25,6 +24,8 @@ const abandonedAfterMs = 60 * 60_000;
 export interface DebianDownloadOptions {
   /** The folder that gets `<version>/nats-server`. */
   readonly cache: string;
+  /** The release whose package it is to be. @default trixie */
+  readonly suite?: string;
   /** Told what is being done, a line at a time. */
   readonly note?: (line: string) => void;
   /** @default process.env */
@@ -37,7 +38,8 @@ export interface DebianDownloadOptions {
 export async function downloadFromDebian(
   options: DebianDownloadOptions,
 ): Promise<{ path: string; version: string }> {
-  const { cache, note = () => {}, env = process.env, aptFolder = '/etc/apt' } = options;
+  const { suite = 'trixie', note = () => {}, env = process.env, aptFolder = '/etc/apt' } = options;
+  const cache = resolve(options.cache); // apt works in a folder of its own
   const archives = await readDebianArchives(aptFolder);
   if (archives.length === 0) throw new Error(`no Debian archive among the apt sources in ${aptFolder}`);
 
@@ -49,7 +51,7 @@ export async function downloadFromDebian(
     const failures: string[] = [];
     for (const archive of archives) {
       try {
-        return await downloadFrom(archive, { cache, temporary, note, env });
+        return await downloadFrom(archive, { cache, temporary, suite, note, env });
       } catch (failure) {
         failures.push(messageOf(failure));
       }
@@ -80,6 +82,7 @@ async function readDebianArchives(aptFolder: string): Promise<DebianArchive[]> {
 interface Place {
   readonly cache: string;
   readonly temporary: string;
+  readonly suite: string;
   readonly note: (line: string) => void;
   readonly env: NodeJS.ProcessEnv;
 }
@@ -89,12 +92,14 @@ async function downloadFrom(
   place: Place,
 ): Promise<{ path: string; version: string }> {
   const folder = await mkdtemp(join(place.temporary, 'apt-'));
-  const configuration = await writeAptFolder(folder, archive);
+  const configuration = await writeAptFolder(folder, archive, place.suite);
   const env = { ...place.env, LC_ALL: 'C' };
   const apt = (...args: string[]): Promise<string> =>
     run('apt-get', ['-c', configuration, '-q', ...args], { cwd: folder, env, timeoutMs: 180_000 });
 
-  place.note(`fetching nats-server from Debian ${suite} into ${place.cache}, signatures checked by apt`);
+  place.note(
+    `fetching nats-server from Debian ${place.suite} into ${place.cache}, signatures checked by apt`,
+  );
   await apt('update');
   await apt('download', 'nats-server');
   const packaged = (await readdir(folder)).find((name) => name.endsWith('.deb'));
@@ -115,7 +120,7 @@ async function downloadFrom(
 }
 
 /** Writes what apt needs to work in `folder` alone, and returns the configuration file's path. */
-async function writeAptFolder(folder: string, archive: DebianArchive): Promise<string> {
+async function writeAptFolder(folder: string, archive: DebianArchive, suite: string): Promise<string> {
   if (folder.includes('"'))
     throw new Error(`apt cannot work in a folder with a quote in its name: ${folder}`);
   for (const part of ['state', 'lists/partial', 'cache/archives/partial']) {

@@ -207,6 +207,9 @@ describe('a clock that is not the broker’s', () => {
     await expect(planner.publish('thread.t.planner', 1)).rejects.toMatchObject({ code: 'BUS_CLOCK' });
     step(-60n * second);
     await expect(planner.publish('thread.t.planner', 2)).resolves.toMatchObject({ seq: 2 });
+    const [refused, unsent] = place.records(); // the stream has a copy, which is stale
+    expect(unsent?.header).toMatchObject({ kind: 'BUS.UNSENT', cause: refused?.leaf, reason: 'clock' });
+    expect(await planner.reconcile()).toMatchObject({ differences: [], counted: { unsent: 1, stale: 1 } });
   });
 });
 

@@ -360,6 +360,24 @@ describe('joining again', () => {
     expect(told).toEqual([30]); // nothing is left
   });
 
+  test('sends what a session left before one that said much and died before it had looked', async () => {
+    const { server, place } = await scene();
+    await talk(place, 'planner', 1);
+    await (await saying(place, ['a', 'b'])).close();
+    await (
+      await saying(
+        place,
+        Array.from({ length: 2_200 }, (_, n) => n),
+      )
+    ).close();
+    const told: number[] = [];
+    onTestFinished(messagesResent.subscribe(({ resent }) => void told.push(resent)));
+    await (await place.join('planner')).close();
+    expect(told).toEqual([2 + 1_024]);
+    await using bus = await connectBus({ url: server.url });
+    expect((await payloads(bus)).slice(1, 3)).toEqual(['"a"', '"b"']);
+  });
+
   test('does none of that where it is told not to', async () => {
     const { server, place } = await scene();
     await talk(place, 'planner', 1);

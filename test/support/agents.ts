@@ -18,15 +18,19 @@ export interface Place {
   readonly keys: Readonly<Record<string, SigningKey>>;
   /** Joins as one of the agents. */
   join(name: string, options?: SwarmOptions): Promise<Swarm>;
-  /** Returns the log's records, in order. */
+  /** Returns the log's records, in order; throws where a line is none. */
   records(): SignedRecord[];
   verify(options?: Omit<VerifyOptions, 'keyring'>): Promise<LogReport>;
 }
 
 /** Makes a keyring of `names` in `folder`, whose agents talk over the broker at `url`. */
-export async function agentsIn(folder: string, url: string, names: readonly string[]): Promise<Place> {
+export async function agentsIn(
+  folder: string,
+  url: string,
+  names: readonly string[],
+  log: string = join(folder, 'logs', 'swarm.jsonl'),
+): Promise<Place> {
   const keyring = join(folder, 'swarm.keys.json');
-  const log = join(folder, 'logs', 'swarm.jsonl');
   const keys = Object.fromEntries(names.map((name) => [name, SigningKey.generate()]));
   for (const [name, key] of Object.entries(keys)) await saveIdentity(join(folder, `${name}.env`), key);
   const agents = Object.entries(keys).map(([name, key]) => ({
