@@ -128,7 +128,7 @@ export function refusedOnLog(place: Pick<Place, 'records'>): RefusedOnLog {
 
 /** Resolves once a durable has handed out all that there is, and heard of each that it is done with. */
 export async function settled(plain: NatsConnection, durable: string): Promise<void> {
-  const manager = await jetstreamManager(plain);
+  const manager = await jetstreamManager(plain, { checkAPI: false, timeout: 500 });
   await vi.waitFor(
     async () => {
       const info = await manager.consumers.info('THREADS', durable);
