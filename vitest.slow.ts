@@ -5,6 +5,7 @@ export const slowTests: string[] = [
   'test/agent/handling.test.ts',
   'test/agent/killed.test.ts',
   'test/agent/outbox.test.ts',
+  'test/attacks/secured.test.ts',
   'test/bus/faults.test.ts',
   'test/cli/anchors.test.ts',
   'test/cli/dead.test.ts',

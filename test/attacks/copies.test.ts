@@ -82,7 +82,7 @@ test('a message copied for longer than the duplicate window is heard once, whate
   const said = Object.keys(clocks).flatMap((name) => Object.keys(ways).map((way) => `${name}, ${way}`));
   const stolen: Sent[] = [];
   const overhearing = plain.subscribe('thread.>', {
-    callback: (_, message) => stolen.push(overheard(message)),
+    callback: (_, message) => void stolen.push(overheard(message)),
   });
   await plain.flush();
   for (const [name, wrong] of Object.entries(clocks)) {

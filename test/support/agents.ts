@@ -49,13 +49,17 @@ export async function agentsIn(folder: string, url: string, names: readonly stri
         state: join(folder, 'sealed'),
         ...options,
       }),
-    records: () =>
-      linesOf(log).map((line) => {
-        const parsed = parseLine(line);
-        if (!parsed.ok) throw new Error(parsed.detail);
-        return parsed.record;
-      }),
+    records: () => recordsOf(log),
     verify: async (options = {}) =>
       verifyLog(log, { ...options, keyring: (await loadKeyring(keyring)).keyring }),
   };
+}
+
+/** Returns a log's records, in order. */
+export function recordsOf(log: string): SignedRecord[] {
+  return linesOf(log).map((line) => {
+    const parsed = parseLine(line);
+    if (!parsed.ok) throw new Error(parsed.detail);
+    return parsed.record;
+  });
 }

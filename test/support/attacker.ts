@@ -19,6 +19,8 @@ export interface Sent {
   readonly on: string;
   readonly data: Uint8Array;
   readonly headers: Headers | Uint8Array;
+  /** Where the answer is to go. */
+  readonly reply?: string;
 }
 
 /** What the stream says to it. */
@@ -61,20 +63,19 @@ export function plainClient(url: string): Promise<NatsConnection> {
 }
 
 /** Sends a message, and returns what the stream says to it. */
-export async function send(plain: NatsConnection, { on, data, headers }: Sent): Promise<Answer> {
-  const bytes = headers instanceof Uint8Array ? headers : block(headers);
-  const options = bytes.length === 0 || headers.length === 0 ? {} : encoded(bytes);
-  return (await plain.request(on, data, { ...options, timeout: 5_000 })).json<Answer>();
+export async function send(plain: NatsConnection, sent: Sent): Promise<Answer> {
+  return (await plain.request(sent.on, sent.data, { ...headersOf(sent), timeout: 5_000 })).json<Answer>();
 }
 
 /** Sends a message and waits for nothing. */
-export function throwIn(plain: NatsConnection, { on, data, headers }: Sent): void {
-  const bytes = headers instanceof Uint8Array ? headers : block(headers);
-  plain.publish(on, data, headers.length === 0 ? {} : encoded(bytes));
+export function throwIn(plain: NatsConnection, sent: Sent): void {
+  const { on, data, reply } = sent;
+  plain.publish(on, data, { ...headersOf(sent), ...(reply !== undefined && { reply }) });
 }
 
-function encoded(bytes: Uint8Array): { headers: EncodedHeaders['forClient'] } {
-  return { headers: new EncodedHeaders(bytes).forClient };
+function headersOf({ headers }: Sent): { headers?: EncodedHeaders['forClient'] } {
+  if (headers.length === 0) return {};
+  return { headers: new EncodedHeaders(headers instanceof Uint8Array ? headers : block(headers)).forClient };
 }
 
 /** Returns a message that was overheard, to the byte. */
