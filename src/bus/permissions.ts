@@ -36,23 +36,15 @@ export interface Service {
   readonly subject: string;
   /** Whether one request may have many answers. */
   readonly answersOften: boolean;
-  /** Whether the server adds a header that says who asks. */
-  readonly saysWho: boolean;
 }
 
-/**
- * Returns the services that agents of `stream` need, whichever of them each is permitted.
- *
- * What they say says who said it, for a server takes a message without headers and data for the last of many answers: one
- * of these in a stream would cut off whoever is handed it.
- */
+/** Returns the services that agents of `stream` need, whichever of them each is permitted. */
 export function servicesOf(stream: string): readonly Service[] {
-  const kept = [...checkpointsStream.subjects, ...deadStream.subjects];
-  const asked = [...kept, ...readingOf(stream), `$JS.API.CONSUMER.INFO.${stream}.*`, `$JS.ACK.${stream}.>`];
+  const said = [threadsStream, checkpointsStream, deadStream].flatMap(({ subjects }) => subjects);
+  const once = [...said, ...readingOf(stream), `$JS.API.CONSUMER.INFO.${stream}.*`, `$JS.ACK.${stream}.>`];
   return [
-    ...threadsStream.subjects.map((subject) => ({ subject, answersOften: false, saysWho: true })),
-    ...asked.map((subject) => ({ subject, answersOften: false, saysWho: false })),
-    { subject: `$JS.API.CONSUMER.MSG.NEXT.${stream}.*`, answersOften: true, saysWho: false },
+    ...once.map((subject) => ({ subject, answersOften: false })),
+    { subject: `$JS.API.CONSUMER.MSG.NEXT.${stream}.*`, answersOften: true },
   ];
 }
 

@@ -28,8 +28,6 @@ export interface ServerService {
   readonly subject: string;
   /** Whether one request may have many answers. */
   readonly answersOften: boolean;
-  /** Whether the server adds a header that says who asks. */
-  readonly saysWho: boolean;
 }
 
 /** Users in two accounts: the streams are in one, and in the other only what `services` ask of them. */
@@ -95,8 +93,7 @@ function printAccounts({ operators, agents, services }: ServerUsers): string {
       `{ service: "${subject}"${answersOften ? ', response_type: stream' : ''} }`,
   );
   const imported = services.map(
-    ({ subject, saysWho }) =>
-      `{ service: { account: ${streamsAccount}, subject: "${subject}" }${saysWho ? ', share: true' : ''} }`,
+    ({ subject }) => `{ service: { account: ${streamsAccount}, subject: "${subject}" } }`,
   );
   return `
 authorization {
