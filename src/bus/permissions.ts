@@ -4,7 +4,7 @@
  * An agent publishes where the keyring says, keeps its checkpoints, reads its durables, acks what they hand out, and puts
  * what it cannot deal with among the dead letters. Everything else is an answer to a request of its own, and comes to an inbox that nobody else may hear. It reads streams
  * and durables and never creates, changes or deletes one: who may create a consumer may have it deliver to any subject.
- * That is for the operator.
+ * That is for the operator, who may also replay into a stream of its own (`swarm replay --to`).
  *
  * Permissions are not enough for that. A client may name any subject for an answer, and a server does not ask whether it
  * may publish there: what a durable answers when it has nothing to hand out would delete a stream. So agents are in an
@@ -63,7 +63,7 @@ export function permissionsOf(client: ClientRights, stream: string): Permissions
   const durables = Object.keys(client.durables);
   const heard = Object.values(client.durables).flat().flatMap(withinThreads);
   const administration = isOperator
-    ? ['$JS.API.>', `$JS.ACK.${stream}.>`]
+    ? ['$JS.API.>', `$JS.ACK.${stream}.>`, 'replay.>']
     : [
         ...readingOf(stream),
         ...durables.flatMap((durable) => [

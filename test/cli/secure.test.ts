@@ -68,6 +68,17 @@ describe('agents of the keyring', () => {
   });
 });
 
+test('the operator replays into a stream of its own, with its own key', async () => {
+  const replay = ['replay', place.logOf('planner'), '--to', place.url];
+  const asPlanner = await swarm(place.folder, replay, { env: { SWARM_ENV: 'planner.env' } });
+  expect(asPlanner).toMatchObject({ code: 3, stderr: expect.stringContaining('Permissions Violation') });
+  const asBoss = await swarm(place.folder, replay, { env: { SWARM_ENV: 'boss.env' } });
+  expect(asBoss).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining('stream REPLAY holds 1 messages'),
+  });
+}, 30_000);
+
 test('the configuration can be read by a person, and names every agent', () => {
   const text = readFileSync(join(place.folder, '.swarm/jetstream/nats-server.conf'), 'utf8');
   expect(text).toContain('# Who may connect, and what each may do.');
