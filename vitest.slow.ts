@@ -4,6 +4,7 @@ export const slowTests: string[] = [
   'test/tamper.test.ts',
   'test/agent/handling.test.ts',
   'test/agent/outbox.test.ts',
+  'test/attacks/secured.test.ts',
   'test/bus/faults.test.ts',
   'test/cli/anchors.test.ts',
   'test/cli/cluster.test.ts',

@@ -19,6 +19,8 @@ export interface DeadLettersParts {
   readonly bus: Bus;
   readonly log: LogWriter;
   readonly clock: Clock;
+  /** Copies of the stream DEAD, should we create it. */
+  readonly replicas: number;
 }
 
 interface Opened {
@@ -79,8 +81,8 @@ export class DeadLetters {
   }
 
   async #open(): Promise<Opened> {
-    const { bus, clock } = this.#parts;
-    const facts = await ensureStream(bus, { ...deadStream, clock });
+    const { bus, clock, replicas } = this.#parts;
+    const facts = await ensureStream(bus, { ...deadStream, replicas, clock });
     const publisher = openPublisher(bus, { stream: deadStream.name, clock, offset: facts.clock });
     return { publisher, sendForNs: facts.duplicateWindowNs / 2n };
   }

@@ -184,6 +184,7 @@ export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
       anchoring,
       publisher,
       stream: settings.stream,
+      replicas,
       freshForNs,
     });
     if (options.resend ?? true) joined.resendUnsaid();
@@ -206,6 +207,8 @@ interface SwarmParts {
   readonly anchoring: Anchoring | undefined;
   readonly publisher: Publisher;
   readonly stream: string;
+  /** Copies of each stream that we create. */
+  readonly replicas: number;
   readonly freshForNs: bigint;
 }
 

@@ -17,6 +17,7 @@ import { createInbox, type Msg, type Subscription } from '@nats-io/transport-nod
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { giveUpForgotten, type Lease } from './acknowledge.ts';
 import type { Bus } from './connection.ts';
+import { headerBlock } from './headers.ts';
 import { BusMessage, type DeliveryTerms, type MessageHome } from './message.ts';
 import { Queue } from './queue.ts';
 
@@ -62,9 +63,9 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
   readonly ackWaitMs: number;
   readonly #bus: Bus;
   readonly #options: DeliveriesOptions;
-  readonly #inbox: string;
+  #inbox = '';
   readonly #nextSubject: string;
-  readonly #subscription: Subscription;
+  #subscription: Subscription;
   readonly #stopListening: () => void;
   readonly #timer: NodeJS.Timeout;
   readonly #stopping = new AbortController();
@@ -111,17 +112,8 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
     this.#ackFloor = options.ackFloor;
     this.#left = options.atMost ?? Number.POSITIVE_INFINITY;
     this.#terms = this.#newTerms();
-    this.#inbox = createInbox(bus.inboxPrefix);
     this.#nextSubject = `$JS.API.CONSUMER.MSG.NEXT.${options.stream}.${options.name}`;
-    this.#subscription = bus.subscribe(
-      `${this.#inbox}.*`,
-      (message) => this.#onMessage(message),
-      ({ message }) =>
-        this.#fail(
-          'BUS_PERMISSION',
-          `the server does not permit subscribing to ${this.#inbox}.* (${message})`,
-        ),
-    );
+    this.#subscription = this.#listen();
     this.#stopListening = bus.listen({
       disconnected: () => this.#forgetRequests(),
       reconnected: () => this.#recover(0),
@@ -196,6 +188,30 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
     await Promise.race([goodbye, limit]);
   }
 
+  /** Takes a new inbox, and listens there. */
+  #listen(): Subscription {
+    const inbox = createInbox(this.#bus.inboxPrefix);
+    this.#inbox = inbox;
+    return this.#bus.subscribe(
+      `${inbox}.*`,
+      (message) => this.#onMessage(message, inbox),
+      ({ message }) =>
+        this.#fail('BUS_PERMISSION', `the server does not permit subscribing to ${inbox}.* (${message})`),
+    );
+  }
+
+  /**
+   * Asks anew in another inbox, so that the broker lets go of what was asked in this one. Where agents have an account of
+   * their own, a server takes a message of no headers and no data for a request's last answer, and would go on to hand out
+   * the rest of them to nobody.
+   */
+  #move(): void {
+    const before = this.#subscription;
+    this.#subscription = this.#listen();
+    this.#forgetRequests();
+    before.drain().catch(() => undefined); // what is under way still arrives; without a connection nothing is
+  }
+
   #end(): void {
     this.#stopListening();
     this.#stopping.abort();
@@ -220,7 +236,7 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
     if (!this.#bus.nats.isClosed() && !this.#subscription.isClosed()) this.#subscription.unsubscribe();
   }
 
-  #onMessage(message: Msg): void {
+  #onMessage(message: Msg, inbox: string): void {
     const now = performance.now();
     this.#heardAt = now;
     if (message.reply === undefined || message.reply === '') {
@@ -230,6 +246,8 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
     const delivered = new BusMessage(this.#bus, message, this.#terms); // throws where the reply is no delivery's
     if (delivered.seq > this.#highestSeq) this.#highestSeq = delivered.seq;
     if (this.#requested > 0) this.#requested -= 1;
+    const isBare = message.data.length === 0 && headerBlock(message).length === 0;
+    if (isBare && inbox === this.#inbox && !this.#stopping.signal.aborted) this.#move();
     if (!this.#isKnown(delivered)) this.#arrive(delivered, now);
     this.#ask();
   }

@@ -4,9 +4,13 @@
  * An agent publishes where the keyring says, keeps its checkpoints, reads its durables, acks what they hand out, and puts
  * what it cannot deal with among the dead letters. Everything else is an answer to a request of its own, and comes to an inbox that nobody else may hear. It reads streams
  * and durables and never creates, changes or deletes one: who may create a consumer may have it deliver to any subject.
- * That is for the operator.
+ * That is for the operator, who may also replay into a stream of its own (`swarm replay --to`).
+ *
+ * Permissions are not enough for that. A client may name any subject for an answer, and a server does not ask whether it
+ * may publish there: what a durable answers when it has nothing to hand out would delete a stream. So agents are in an
+ * account without JetStream, and what they may ask of the account that has it are services, whose answers stay among the agents.
  */
-import { checkpointsStream, deadStream } from './stream.ts';
+import { checkpointsStream, deadStream, threadsStream } from './stream.ts';
 
 /** A client, by what it is to do. */
 export interface ClientRights {
@@ -26,17 +30,42 @@ export interface Permissions {
   readonly subscribe: readonly string[];
 }
 
+/** Something that agents may ask of the account with the streams. */
+export interface Service {
+  /** Wildcards allowed. */
+  readonly subject: string;
+  /** Whether one request may have many answers. */
+  readonly answersOften: boolean;
+}
+
+/** Returns the services that agents of `stream` need, whichever of them each is permitted. */
+export function servicesOf(stream: string): readonly Service[] {
+  const said = [threadsStream, checkpointsStream, deadStream].flatMap(({ subjects }) => subjects);
+  const once = [...said, ...readingOf(stream), `$JS.API.CONSUMER.INFO.${stream}.*`, `$JS.ACK.${stream}.>`];
+  return [
+    ...once.map((subject) => ({ subject, answersOften: false })),
+    { subject: `$JS.API.CONSUMER.MSG.NEXT.${stream}.*`, answersOften: true },
+  ];
+}
+
+/** Returns what looks at streams and changes nothing. */
+function readingOf(stream: string): string[] {
+  const streams = [stream, checkpointsStream.name, deadStream.name];
+  return [
+    '$JS.API.INFO',
+    ...streams.flatMap((each) => [`$JS.API.STREAM.INFO.${each}`, `$JS.API.STREAM.MSG.GET.${each}`]),
+  ];
+}
+
 /** Returns the permissions of a client of `stream`. */
 export function permissionsOf(client: ClientRights, stream: string): Permissions {
   const { name, publish, inboxPrefix, isOperator } = client;
   const durables = Object.keys(client.durables);
   const heard = Object.values(client.durables).flat().flatMap(withinThreads);
-  const streams = [stream, checkpointsStream.name, deadStream.name];
   const administration = isOperator
-    ? ['$JS.API.>', `$JS.ACK.${stream}.>`]
+    ? ['$JS.API.>', `$JS.ACK.${stream}.>`, 'replay.>']
     : [
-        '$JS.API.INFO',
-        ...streams.flatMap((each) => [`$JS.API.STREAM.INFO.${each}`, `$JS.API.STREAM.MSG.GET.${each}`]),
+        ...readingOf(stream),
         ...durables.flatMap((durable) => [
           `$JS.API.CONSUMER.INFO.${stream}.${durable}`,
           `$JS.API.CONSUMER.MSG.NEXT.${stream}.${durable}`,

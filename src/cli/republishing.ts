@@ -3,19 +3,20 @@
  *
  * Loaded only where somebody asks for it, for with it comes the client for the broker.
  */
+import type { Settings } from '../agent/settings.ts';
 import { busStatus } from '../base/events.ts';
 import { connectBus } from '../bus/connection.ts';
 import { type Republished, republish } from '../replay/republish.ts';
 import type { Selection } from '../replay/selection.ts';
 import type { Timeline } from '../replay/timeline.ts';
+import { ownBusOptions } from './broker.ts';
 import type { Invocation } from './invocation.ts';
-import { given } from './options.ts';
 import { countOf } from './progress.ts';
 import { openReplayStream } from './replay-stream.ts';
 
 export interface RepublishingOptions {
-  readonly url: string;
-  readonly credentials: string | undefined;
+  /** Whose broker, and who we are there. */
+  readonly settings: Settings;
   readonly stream: string;
   readonly prefix: string;
   readonly speed: number;
@@ -23,7 +24,7 @@ export interface RepublishingOptions {
 
 /** Sends what is selected. Throws what `connectBus`, `openReplayStream` and `republish` throw. */
 export async function republishInto(
-  { url, credentials, stream, prefix, speed }: RepublishingOptions,
+  { settings, stream, prefix, speed }: RepublishingOptions,
   timeline: Timeline,
   { kind: _, ...selection }: Selection,
   { out, interruption }: Invocation,
@@ -35,7 +36,7 @@ export async function republishInto(
   });
   let [there, all] = [0, 0];
   try {
-    await using bus = await connectBus({ url, ...given({ credentials }) });
+    await using bus = await connectBus(await ownBusOptions(settings));
     await using sink = await openReplayStream(bus, { stream, prefix });
     using bar = await countOf('messages', out);
     let isFirst = true;

@@ -9,11 +9,11 @@ import { unwatchFile, watchFile } from 'node:fs';
 import { busOptionsOf, inboxPrefixOf, loadKey } from '../agent/self.ts';
 import type { Settings } from '../agent/settings.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
-import { permissionsOf } from '../bus/permissions.ts';
+import { permissionsOf, servicesOf } from '../bus/permissions.ts';
 import type { SigningKey } from '../identity/key.ts';
 import { type Keyring, loadKeyring } from '../identity/keyring.ts';
 import { printNkey } from '../identity/nkey.ts';
-import { type ServerUser, writeConfigurations } from '../server/configuration.ts';
+import { type ServerUser, type ServerUsers, writeConfigurations } from '../server/configuration.ts';
 import type { ConfiguredServer, NatsCluster, ServerPlace } from '../server/nats-cluster.ts';
 import type { NatsServer } from '../server/nats-server.ts';
 import { equipServers } from './equipping.ts';
@@ -25,7 +25,7 @@ const reloadWithinMs = 10_000;
 /** What the servers are told of a keyring. */
 interface Told {
   readonly operator: string;
-  readonly users: readonly ServerUser[];
+  readonly users: ServerUsers;
   /** The filters of each durable. */
   readonly durables: ReadonlyMap<string, readonly string[]>;
   /** Agents with a key that counts, and no NKey to log in with. */
@@ -165,16 +165,18 @@ function tell(keyring: Keyring, { keyring: path, stream, envFile }: Settings, ke
       nkeys: new Set(counting.flatMap((each) => each.nkey ?? [])),
     };
   });
-  const users = logins.flatMap(({ agent: { name, publish, durables }, nkeys }) => {
-    const isOperator = name === operator;
-    const rights = { name, publish, durables, inboxPrefix: inboxPrefixOf(name), isOperator };
-    const comment = isOperator ? `${name}, the operator` : name;
-    return [...nkeys].map((user) => ({ comment, nkey: user, ...permissionsOf(rights, stream) }));
-  });
+  const usersOf = (isOperator: boolean): ServerUser[] =>
+    logins
+      .filter(({ agent }) => (agent.name === operator) === isOperator)
+      .flatMap(({ agent: { name, publish, durables }, nkeys }) => {
+        const rights = { name, publish, durables, inboxPrefix: inboxPrefixOf(name), isOperator };
+        const comment = isOperator ? `${name}, the operator` : name;
+        return [...nkeys].map((user) => ({ comment, nkey: user, ...permissionsOf(rights, stream) }));
+      });
   const without = logins.filter(({ counts, nkeys }) => counts && nkeys.size === 0);
   return {
     operator,
-    users,
+    users: { operators: usersOf(true), agents: usersOf(false), services: servicesOf(stream) },
     durables: new Map(agents.flatMap(({ durables }) => Object.entries(durables))),
     without: without.map(({ agent }) => agent.name),
   };
@@ -192,7 +194,8 @@ function headingFor(keyring: string): string[] {
     '',
     'Each agent logs in by signing with its own key. It may publish what the keyring lets it say (thread.…), the',
     'checkpoints of its log, what it gives up (dead.…), and requests to JetStream: to read streams and its durables,',
-    'and to ack ($JS.ACK.…). Only the operator may create, change or delete ($JS.API.>). Answers come to an inbox',
-    'that nobody else may subscribe to.',
+    'and to ack ($JS.ACK.…). Answers come to an inbox that nobody else may subscribe to. Only the operator may create,',
+    'change or delete ($JS.API.>), in an account of its own: an agent may have an answer sent to any subject, and in',
+    'the account of the agents nothing but the services below would hear of it.',
   ];
 }

@@ -8,6 +8,7 @@
 import { join } from 'node:path';
 import { makeFolder, writeFileDurably } from '../base/durable.ts';
 import type { ConfiguredServer, ServerPlace } from './nats-cluster.ts';
+import { globalAccount, streamsAccount } from './store.ts';
 
 /** A user whom the server knows by an NKey. */
 export interface ServerUser {
@@ -21,11 +22,26 @@ export interface ServerUser {
   readonly subscribe: readonly string[];
 }
 
+/** Something that those in the account without streams may ask of the one that has them. */
+export interface ServerService {
+  /** Wildcards allowed. */
+  readonly subject: string;
+  /** Whether one request may have many answers. */
+  readonly answersOften: boolean;
+}
+
+/** Users in two accounts: the streams are in one, and in the other only what `services` ask of them. */
+export interface ServerUsers {
+  readonly operators: readonly ServerUser[];
+  readonly agents: readonly ServerUser[];
+  readonly services: readonly ServerService[];
+}
+
 interface Configuration {
   /** Lines of comment at the top. */
   readonly heading: readonly string[];
   readonly place: ServerPlace;
-  readonly users: readonly ServerUser[] | 'anybody';
+  readonly users: ServerUsers | 'anybody';
 }
 
 /** Writes the configuration of each place into its store, as `nats-server.conf`, and returns where it is. */
@@ -38,23 +54,24 @@ export async function writeConfigurations(
       const configFile = join(place.storeDir, 'nats-server.conf');
       await makeFolder(place.storeDir);
       await writeFileDurably(configFile, printConfiguration({ place, ...rest }));
-      return { place, configFile };
+      return { place, configFile, account: rest.users === 'anybody' ? globalAccount : streamsAccount };
     }),
   );
 }
 
 /**
- * Returns a configuration in which `users` may connect and nobody else. Throws a `RangeError` for an empty list: nats-server
- * would let everybody in.
+ * Returns a configuration in which `users` may connect and nobody else. Throws a `RangeError` where there is no operator:
+ * a nats-server without users would let everybody in.
  */
 export function printConfiguration({ heading, place, users }: Configuration): string {
-  if (users.length === 0) throw new RangeError('a configuration without users lets everybody in');
+  if (users !== 'anybody' && users.operators.length === 0)
+    throw new RangeError('a configuration without users lets everybody in');
   return `${heading.map((line) => `# ${line}`.trimEnd()).join('\n')}
 
 jetstream {
   store_dir: ${JSON.stringify(place.storeDir)}
 }
-${place.cluster === undefined ? '' : printCluster(place.cluster)}${users === 'anybody' ? '' : printUsers(users)}`;
+${place.cluster === undefined ? '' : printCluster(place.cluster)}${users === 'anybody' ? '' : printAccounts(users)}`;
 }
 
 function printCluster({ serverName, port, ports }: NonNullable<ServerPlace['cluster']>): string {
@@ -70,29 +87,52 @@ cluster {
 `;
 }
 
-function printUsers(users: readonly ServerUser[]): string {
+function printAccounts({ operators, agents, services }: ServerUsers): string {
+  const exported = services.map(
+    ({ subject, answersOften }) =>
+      `{ service: "${subject}"${answersOften ? ', response_type: stream' : ''} }`,
+  );
+  const imported = services.map(
+    ({ subject }) => `{ service: { account: ${streamsAccount}, subject: "${subject}" } }`,
+  );
   return `
 authorization {
   timeout: 10 # seconds that a client may take to prove itself
+}
 
-  users: [
-${users.map(printUser).join('\n\n')}
-  ]
+accounts {
+  # The streams, and who may create, change and delete them.
+  ${streamsAccount} {
+    jetstream: enabled
+    exports: ${printList(exported)}
+    users: ${printList(operators.map(printUser))}
+  }
+
+  # Everybody else, and what they may ask of it.
+  AGENTS {
+    imports: ${printList(imported)}
+    users: ${printList(agents.map(printUser))}
+  }
 }
 `;
 }
 
 function printUser({ comment, nkey, publish, subscribe }: ServerUser): string {
-  return `    # ${comment}
-    {
-      nkey: ${nkey}
-      permissions: {
-        publish: { allow: ${printList(publish)} }
-        subscribe: { allow: ${printList(subscribe)} }
-      }
-    }`;
+  const quoted = (subjects: readonly string[]): string =>
+    printList(
+      subjects.map((subject) => `"${subject}"`),
+      '          ',
+    );
+  return `# ${comment}
+      {
+        nkey: ${nkey}
+        permissions: {
+          publish: { allow: ${quoted(publish)} }
+          subscribe: { allow: ${quoted(subscribe)} }
+        }
+      }`;
 }
 
-function printList(subjects: readonly string[]): string {
-  return `[\n${subjects.map((subject) => `          "${subject}"\n`).join('')}        ]`;
+function printList(items: readonly string[], indent = '    '): string {
+  return `[\n${items.map((item) => `${indent}  ${item}\n`).join('')}${indent}]`;
 }

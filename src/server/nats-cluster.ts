@@ -9,6 +9,7 @@
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type NatsServer, type StartOptions, startNatsServer } from './nats-server.ts';
+import type { StoreAccount } from './store.ts';
 
 /** A server's place: where it keeps its data, and whom else it talks to. */
 export interface ServerPlace {
@@ -35,6 +36,8 @@ export interface ConfiguredServer {
   readonly place: ServerPlace;
   /** Its configuration, which says so. */
   readonly configFile: string;
+  /** Where by that its streams are. */
+  readonly account: StoreAccount;
 }
 
 /** Running servers. */
@@ -58,16 +61,17 @@ export function clusterOfOne(server: NatsServer): NatsCluster {
  */
 export async function startNatsCluster(
   members: readonly ConfiguredServer[],
-  options: Omit<StartOptions, 'storeDir' | 'configFile' | 'jetstream'> = {},
+  options: Omit<StartOptions, 'storeDir' | 'configFile' | 'jetstream' | 'store'> = {},
 ): Promise<NatsCluster> {
   const { port = 0, monitorPort, ...rest } = options;
   const nth = (first: number, index: number): number => (first === 0 ? 0 : first + index);
-  const starts = members.map(({ place, configFile }, index) =>
+  const starts = members.map(({ place, configFile, account }, index) =>
     startNatsServer({
       ...rest,
       storeDir: place.storeDir,
       configFile,
       jetstream: 'configured',
+      store: { account, isClustered: place.cluster !== undefined },
       port: nth(port, index),
       ...(monitorPort !== undefined && { monitorPort: nth(monitorPort, index) }),
     }),

@@ -18,6 +18,7 @@ import { lockFile } from '../base/file-lock.ts';
 import { findNatsServer } from './find.ts';
 import { type Addresses, greets, readAddresses } from './ready.ts';
 import { describeFailedStart } from './start-failure.ts';
+import { globalAccount, type StoreAccount, settleStreams } from './store.ts';
 import { spawnTethered } from './tether.ts';
 
 const lockWithinMs = 1_000;
@@ -35,6 +36,8 @@ export interface StartOptions {
   readonly jetstream?: boolean | 'configured';
   /** Where JetStream keeps its data. @default a temporary folder, removed by `stop` */
   readonly storeDir?: string;
+  /** Which account of the store has the streams. @default the global one, of a server that stands alone */
+  readonly store?: { readonly account: StoreAccount; readonly isClustered: boolean };
   readonly serverName?: string;
   /** A configuration file; the options here go before what it says. */
   readonly configFile?: string;
@@ -141,6 +144,8 @@ class LocalServer implements NatsServer {
     const jetstream = this.#options.jetstream ?? true;
     const lock = jetstream === false ? undefined : await this.#lockStore();
     try {
+      const { account, isClustered } = this.#options.store ?? { account: globalAccount, isClustered: false };
+      if (lock !== undefined) await settleStreams(this.storeDir, account, { isClustered });
       await this.#spawn(jetstream, lock);
     } finally {
       await lock?.close(); // the server has inherited it, and holds it for as long as it runs

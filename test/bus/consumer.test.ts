@@ -260,6 +260,25 @@ describe('a sequence of deliveries', () => {
     expect(textOf(await next(deliveries))).toBe('0');
   });
 
+  test('is not torn by messages of no headers and no data: each comes once, in order', async () => {
+    const { name, subject } = await newStream(bus);
+    for (let n = 0; n < 1_000; n += 1) bus.nats.publish(subject, n % 3 === 0 ? '' : String(n));
+    await bus.nats.flush();
+    await using deliveries = await openConsumer(bus, {
+      stream: name,
+      durable: 'd',
+      filter: '>',
+      prefetch: 64,
+    });
+    for (let seq = 1; seq <= 1_000; seq += 1) {
+      const message = await next(deliveries);
+      expect([message.seq, message.attempt]).toEqual([seq, 1]);
+      void message.ack();
+    }
+    const info = await bus.manager.consumers.info(name, 'd');
+    expect(info.num_redelivered).toBe(0);
+  });
+
   test('never holds more than was asked for, and reads on with a prefetch of one', async () => {
     const stream = await newStream(bus);
     await publishMany(bus, stream, 50);

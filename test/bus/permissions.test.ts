@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { permissionsOf } from '../../src/bus/permissions.ts';
+import { matchesPattern, type SubjectPattern } from '../../src/base/subject.ts';
+import { permissionsOf, servicesOf } from '../../src/bus/permissions.ts';
 
 const listener = {
   name: 'listener',
@@ -29,6 +30,33 @@ test('an agent may do what it must, and nothing that creates, changes or deletes
     subscribe: ['_INBOX_listener.>'],
   });
   expect(permissionsOf({ ...listener, isOperator: true }, 'THREADS').publish).toContain('$JS.API.>');
+});
+
+test('whatever an agent may ask is a service of the streams, and nothing that creates, changes or deletes is', () => {
+  const services = servicesOf('OTHER').map(({ subject }) => subject as SubjectPattern);
+  const { publish } = permissionsOf({ ...listener, publish: ['>'] }, 'OTHER');
+  const covered = (subject: string): boolean =>
+    services.some((service) =>
+      matchesPattern(service, subject.replace(/>$/, 'any.thing').replaceAll('*', 'any')),
+    );
+  expect(publish.filter((subject) => !covered(subject))).toEqual([]);
+  const verbs = [
+    'CREATE',
+    'UPDATE',
+    'DELETE',
+    'PURGE',
+    'RESTORE',
+    'SNAPSHOT',
+    'STEPDOWN',
+    'PEER',
+    'PAUSE',
+    'LIST',
+    'NAMES',
+  ];
+  expect(
+    services.filter((subject) => subject === '>' || verbs.some((verb) => subject.includes(verb))),
+  ).toEqual([]);
+  expect(covered('$JS.API.STREAM.DELETE.OTHER')).toBe(false);
 });
 
 test.each([

@@ -6,6 +6,7 @@ import { joinSwarm, type Swarm } from '../../src/agent/swarm.ts';
 import { connectBus } from '../../src/bus/connection.ts';
 import { updateKeyring, withAgent, withOperator } from '../../src/identity/keyring-edit.ts';
 import { verifyLog } from '../../src/verify/verify.ts';
+import { agentsIn } from '../support/agents.ts';
 import { natsServerPath } from '../support/nats.ts';
 import { newFolder, type Running, saveAgent, start } from './swarm.ts';
 
@@ -98,10 +99,18 @@ test('a secured cluster goes on when the leader of the stream is killed under lo
 test('an open cluster has its streams on every server before the first agent comes', async () => {
   const { running, facts } = await up(newFolder());
   await using bus = await connectBus({ url: facts.url });
-  for (const name of ['THREADS', 'CHECKPOINTS']) {
+  for (const name of ['THREADS', 'CHECKPOINTS', 'DEAD']) {
     const { config, cluster } = await bus.manager.streams.info(name);
     expect([config.num_replicas, cluster?.replicas?.length]).toEqual([3, 2]);
   }
+  await bus.manager.streams.delete('DEAD');
+  const place = await agentsIn(newFolder(), facts.url, ['planner']);
+  await using planner = await place.join('planner', { replicas: 3 });
+  await planner.publish('thread.t.planner', 'hopeless');
+  const message = await planner.subscribe('thread.>', { durable: 'planner' }).next();
+  await message?.dead('hopeless');
+  expect((await bus.manager.streams.info('DEAD')).config.num_replicas).toBe(3);
+  await planner.close();
   await bus.close();
   running.signal('SIGINT');
   expect((await running.ended).code).toBe(0);

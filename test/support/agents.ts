@@ -53,13 +53,17 @@ export async function agentsIn(
         state: join(folder, 'sealed'),
         ...options,
       }),
-    records: () =>
-      linesOf(log).map((line) => {
-        const parsed = parseLine(line);
-        if (!parsed.ok) throw new Error(parsed.detail);
-        return parsed.record;
-      }),
+    records: () => recordsOf(log),
     verify: async (options = {}) =>
       verifyLog(log, { ...options, keyring: (await loadKeyring(keyring)).keyring }),
   };
+}
+
+/** Returns a log's records, in order. */
+export function recordsOf(log: string): SignedRecord[] {
+  return linesOf(log).map((line) => {
+    const parsed = parseLine(line);
+    if (!parsed.ok) throw new Error(parsed.detail);
+    return parsed.record;
+  });
 }

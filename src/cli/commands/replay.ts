@@ -116,13 +116,13 @@ function requireFitting({ to, kind, ...options }: Options): void {
 async function send(
   timeline: Timeline,
   selection: Selection,
-  { url, credentials }: Settings,
+  settings: Settings,
   { prefix = 'replay.', stream = 'REPLAY', speed = 1, json }: Options,
   invocation: Invocation,
 ): Promise<void> {
   const { out } = invocation;
   const { republishInto } = await import('../republishing.ts');
-  const where = { url, credentials, stream, prefix, speed };
+  const where = { settings, stream, prefix, speed };
   const { messages, sent, digest, sinkDigest } = await republishInto(where, timeline, selection, invocation);
   if (json === true) out.json({ stream, messages, sent, digest, streamDigest: sinkDigest });
   else {
