@@ -185,11 +185,11 @@ test('it is the operator who runs it', async () => {
 });
 
 test('swarm sub takes durable and filter from the keyring, each by the other, and warns of nothing', async () => {
-  await using planner = await joinAs('planner');
+  await using planner = await place.joinAs('planner');
   await planner.publish('thread.a.planner', 'for two');
   const sub = async (...args: string[]): Promise<{ code: number | null; stderr: string }> =>
-    await swarm(folder, ['sub', '--count', '1', '--env', 'listener.env', ...args], {
-      env: { NATS_URL: url },
+    await swarm(place.folder, ['sub', '--count', '1', '--env', 'listener.env', ...args], {
+      env: { NATS_URL: place.url },
     });
   expect(await sub('--durable', 'pair')).toMatchObject({
     code: 0,
