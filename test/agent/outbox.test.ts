@@ -253,7 +253,9 @@ describe('where it is open whether the stream has a message', () => {
       .map(({ header }) => header.reason);
 
   test('and the search for it goes unanswered, publish fails with BUS_UNCONFIRMED and says nothing anew', async () => {
-    const { server, url } = await strictServer('deny: ["$JS.API.CONSUMER.CREATE.>"]');
+    const { server, url } = await strictServer(
+      'deny: ["$JS.API.CONSUMER.CREATE.>", "$JS.API.STREAM.MSG.GET.>"]',
+    );
     const place = await agentsIn(temporaryFolder(), url, ['planner']);
     await using planner = await place.join('planner', { duplicateWindowMs: 1_000 });
     server.kill('SIGSTOP');
