@@ -146,8 +146,10 @@ class Index {
       flush: order - inFlush,
     };
     const known = header.cause && this.#handlings.get(header.cause);
-    const run = header.kind === 'AGENT.STEP' && known ? header.meta?.[runKey] : undefined;
-    if (run !== undefined) this.#runs.set(header.session, run);
+    const run = header.kind === 'AGENT.STEP' ? header.meta?.[runKey] : undefined;
+    if (run !== undefined && known !== undefined) {
+      this.#runs.set(known.session, run).set(header.session, run);
+    }
     if (header.kind === 'BUS.DELIVER') this.#addDelivery(header, place);
     else if (known !== undefined && known.session !== header.session)
       this.#elsewhere.push({ header, place, known });

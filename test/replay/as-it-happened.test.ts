@@ -394,3 +394,30 @@ test('a log that grows beyond its segments is a history of one run, with what th
     expect(mute.divergences).toHaveLength(120);
   });
 });
+
+test('a session that has deliveries alone is of the run in which they were handled', async () => {
+  const on = (): Handlers => {
+    let heard = 0;
+    return {
+      'thread.*.planner': async (_, context) => {
+        heard += 1;
+        await context.publish('thread.t1.worker', { heard });
+      },
+    };
+  };
+  await withServer(async (server) => {
+    const place = await agentsIn(temporaryFolder(), server.url, ['planner', 'worker']);
+    await using planner = await place.join('planner', { log: join(place.folder, 'planner.jsonl') });
+    const answers = planner.subscribe('thread.*.worker', { durable: 'planner' });
+    await answers.ready();
+    for (let n = 0; n < 30; n += 1) await planner.publish('thread.t1.planner', n); // they come together
+    {
+      await using swarm = await place.join('worker', { rotateBytes: 5_000 });
+      await defineAgent({ name: 'worker', on }).run(swarm);
+      for (let n = 0; n < 30; n += 1) await (await answers.next())?.ack();
+    }
+    expect(await again(place, { on })).toMatchObject({ sessions: 1, deliveries: 30, divergences: [] });
+    const mute = await again(place, { on: { 'thread.*.planner': () => undefined } });
+    expect(mute.divergences).toHaveLength(30);
+  });
+});
