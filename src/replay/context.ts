@@ -132,9 +132,9 @@ export class ReplayContext extends Chance implements Context {
     return this.#live;
   }
 
-  /** Whether all that is on the record has come. */
+  /** Whether all that is on the record has come, be it otherwise. */
   get isTold(): boolean {
-    return this.#publishesLeft.size + this.#stepsLeft.size === 0;
+    return this.#isSaid && [...this.#stepsLeft].every((step) => this.#stepStandIns.has(step));
   }
 
   /** How many steps were taken. */
@@ -193,7 +193,7 @@ export class ReplayContext extends Chance implements Context {
     };
     const match = this.#recordedAs(message);
     if (match === undefined) {
-      const live = this.#publishesLeft.size === 0 ? await this.#beyondRecord(this.#steps) : undefined;
+      const live = this.#isSaid ? await this.#beyondRecord(this.#steps) : undefined;
       if (live !== undefined) return await unnoticed(() => live.publish(subject, payload, options));
       requirePermission(subject);
     }
@@ -239,6 +239,10 @@ export class ReplayContext extends Chance implements Context {
   publishDivergences(): readonly Pair<KnownPublish>[] {
     const pairs = compareSaid(this.#parts.known.publishes, this.#saidSoFar, this.#parts.rule);
     return this.isStopped ? pairs.filter(({ said }) => said !== undefined) : pairs;
+  }
+
+  get #isSaid(): boolean {
+    return [...this.#publishesLeft].every((publish) => this.#standIns.has(publish));
   }
 
   /**

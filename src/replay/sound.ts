@@ -18,8 +18,12 @@ export async function soundLog(path: string, options: SoundOptions): Promise<Ver
   const [first] = findings;
   const where =
     first === undefined ? path : `${first.at.file}${first.at.line === 0 ? '' : `:${first.at.line}`}`;
+  const wayOut =
+    first?.code === 'unterminated'
+      ? 'what a killed writer left torn is named by the next record: let an agent of this log say something, and try again'
+      : `\`swarm verify ${path}\` names all that is wrong`;
   throw new SwarmError(
     'LOG_REFUSED',
-    `${path} is ${verdict}, and nothing is made of it: ${where}: ${first?.code}: ${first?.detail}; \`swarm verify ${path}\` names all that is wrong`,
+    `${path} is ${verdict}, and nothing is made of it: ${where}: ${first?.code}: ${first?.detail}; ${wayOut}`,
   );
 }

@@ -4,6 +4,7 @@ import { readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, onTestFinished, test, vi } from 'vitest';
+import type { Sha256Hex } from '../../src/base/encoding.ts';
 import { connectBus } from '../../src/bus/connection.ts';
 import type { Context } from '../../src/handler/context.ts';
 import { type AgentDefinition, defineAgent, type Handlers } from '../../src/handler/definition.ts';
@@ -151,6 +152,30 @@ test('up to a record, one that is slow beside others breaks off there', async ()
   for (const { leaf } of place.records().slice(first)) {
     expect(await rerun(agent, place.log, { keyring, until: leaf })).toMatchObject({ divergences: [] });
   }
+});
+
+test('up to a record, what is done otherwise before it is one divergence, and what follows it none', async () => {
+  const on = (asked: string, said: string): Handlers => ({
+    'thread.*.planner': async (_, context) => {
+      await context.step('ask', () => 'that', asked);
+      await context.publish('thread.t1.worker', said);
+      await context.step('ask', () => 'more');
+      await context.publish('thread.t1.worker', 'done');
+    },
+  });
+  const place = await lived({ on: on('what', 'this') }, ['go'], (there) => count(there, 'AGENT.STEP') === 3);
+  const { keyring } = await loadKeyring(place.keyring);
+  const found = async (until: Sha256Hex, changed: Handlers): Promise<readonly string[]> => {
+    const agent = defineAgent({ name: 'worker', on: changed });
+    return (await rerun(agent, place.log, { keyring, until })).divergences.map(({ code }) => code);
+  };
+  const leaves = place.records().map(({ leaf }) => leaf);
+  const [, delivery, asked, ...since] = leaves as [Sha256Hex, Sha256Hex, Sha256Hex, ...Sha256Hex[]];
+  for (const leaf of [delivery, asked]) expect(await found(leaf, on('what', 'that'))).toEqual([]);
+  for (const leaf of since) expect(await found(leaf, on('what', 'that'))).toEqual(['publish-changed']);
+  expect(await found(delivery, on('why', 'this'))).toEqual([]);
+  for (const leaf of [asked, ...since])
+    expect(await found(leaf, on('why', 'this'))).toEqual(['step-changed']);
 });
 
 test('a handler that threw what a refused publish threw throws it again', async () => {

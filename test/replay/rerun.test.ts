@@ -8,7 +8,9 @@ import type { SwarmError } from '../../src/base/errors.ts';
 import type { Context } from '../../src/handler/context.ts';
 import { defineAgent, type Handlers, type MessageHandler } from '../../src/handler/definition.ts';
 import type { Received } from '../../src/handler/received.ts';
+import type { SigningKey } from '../../src/identity/key.ts';
 import { loadKeyring } from '../../src/identity/keyring.ts';
+import { openLog } from '../../src/log/writer.ts';
 import type { Divergence } from '../../src/replay/divergence.ts';
 import { type RerunOptions, type RerunReport, rerun } from '../../src/replay/rerun.ts';
 import type { NatsServer } from '../../src/server/nats-server.ts';
@@ -400,6 +402,26 @@ test('a log with a changed line is refused', async () => {
     code: 'LOG_REFUSED',
     message: expect.stringContaining('payload-mismatch'),
   });
+  rmSync(folder, { recursive: true });
+});
+
+test('a log with a torn end is refused until a later record names it', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'can-swarm-test-'));
+  const path = join(folder, 'swarm.jsonl');
+  writeFileSync(path, readFileSync(place.log).subarray(0, -57));
+  const { keyring } = await loadKeyring(place.keyring);
+  const agent = defineAgent({ name: 'worker', on: worker() });
+  await expect(rerun(agent, path, { keyring })).rejects.toMatchObject({
+    code: 'LOG_REFUSED',
+    message: expect.stringMatching(
+      /unterminated: .*; what a killed writer left torn is named by the next record/,
+    ),
+  });
+  {
+    await using log = await openLog(path, { key: place.keys.planner as SigningKey });
+    await log.append({ subject: 'thread.t1.planner', kind: 'BUS.PUBLISH', payload: Buffer.from('1') });
+  }
+  expect((await rerun(agent, path, { keyring })).divergences).toEqual([]);
   rmSync(folder, { recursive: true });
 });
 
