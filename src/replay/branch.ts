@@ -8,6 +8,8 @@ import type { Sha256Hex } from '../base/encoding.ts';
 import { SwarmError } from '../base/errors.ts';
 import { isSubject } from '../base/subject.ts';
 import { type BranchHost, type DefinedAgent, defineAgent } from '../handler/definition.ts';
+import { parseLine } from '../record/line.ts';
+import type { VerifiedFiles } from '../verify/verified-files.ts';
 import type { RecordedHandling, RecordedLog } from './recorded.ts';
 import { Rerun, type RerunOptions, type RerunReport, verifiedBy, withRecorded } from './rerun.ts';
 
@@ -44,6 +46,7 @@ export async function branch(agent: DefinedAgent, path: string, options: BranchO
     throw new SwarmError('USAGE', `the agent ${agent.name} goes on where the swarm was joined with its key`);
   }
   using verified = await verifiedBy(rest, path);
+  await requireNew(thread, verified);
   return await withRecorded(agent, verified, { ...rest, until: at }, async (log, itself) => {
     const before = handlingsUntil(log, at, path);
     const run = new Rerun(agent, itself, rest);
@@ -59,6 +62,18 @@ export async function branch(agent: DefinedAgent, path: string, options: BranchO
     const durable = `${agent.durable}-${thread}`;
     return { report, agent: defineAgent({ name, durable, concurrency, on: handlers.inThread(thread) }) };
   });
+}
+
+/** Throws `USAGE` where the log has the thread already: what was said in it stays as it is. */
+async function requireNew(thread: string, log: VerifiedFiles): Promise<void> {
+  const spelled = Buffer.from(`"thread_id":"${thread}"`);
+  for await (const { file, line, bytes } of log.lines()) {
+    if (!bytes.includes(spelled) || parseLine(bytes).record?.header.threadId !== thread) continue;
+    throw new SwarmError(
+      'USAGE',
+      `the thread ${thread} is in the log already, at ${file}:${line}; a branch goes on in a new one`,
+    );
+  }
 }
 
 /** Returns the handlings of the session of the record `at`, to the one that it belongs to. */

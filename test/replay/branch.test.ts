@@ -190,9 +190,16 @@ test('what the handler throws live, it throws; and other records, threads and ag
     code: 'USAGE',
   });
   const foreign = place.records().find(({ header }) => header.subject === 'thread.t1.planner')?.leaf ?? at;
-  await expect(branch(agentWith(old), place.log, { ...options, at: foreign })).rejects.toMatchObject({
+  const elsewhere = { ...options, at: foreign, thread: 'w9' };
+  await expect(branch(agentWith(old), place.log, elsewhere)).rejects.toMatchObject({
     code: 'RECORD_MISSING',
   });
+  for (const thread of ['w4', 't1']) {
+    await expect(branch(agentWith(old), place.log, { ...options, thread })).rejects.toMatchObject({
+      code: 'USAGE',
+      message: expect.stringContaining(`the thread ${thread} is in the log already`),
+    });
+  }
 });
 
 /** Does as the worker did, but for the second question. */
