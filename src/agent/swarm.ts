@@ -347,9 +347,9 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
         `the agent ${agent.name} ran in this swarm already, under the durable ${durable}: join the swarm again`,
       );
     }
+    const handlers = agent.begin();
     this.#ran.add(durable);
     const { log } = this.#parts;
-    const handlers = agent.begin();
     const inRun = { [runKey]: randomBytes(8).toString('hex') };
     const append = (draft: Draft): Promise<unknown> =>
       log.append({ ...draft, meta: { ...draft.meta, ...inRun } });

@@ -93,6 +93,7 @@ export async function readRecorded(log: VerifiedFiles, whose: Whose): Promise<Re
   for await (const line of log.lines()) {
     const isLast = whose.until !== undefined && line.leaf.toString('hex') === whose.until;
     const parsed = keys.some((key) => line.bytes.includes(key)) ? parseLine(line.bytes) : undefined;
+    if (parsed?.ok) index.link(parsed.record); // of which run something is may be said later
     if (parsed?.ok && !isEnded) index.add(parsed.record, line, order);
     order += 1;
     isEnded ||= isLast; // what follows is read to its end, for only then is it known to be what was verified
@@ -131,6 +132,14 @@ class Index {
     this.#whose = whose;
   }
 
+  /** Notes that what a step answers is of the same run as the step. */
+  link({ header }: SignedRecord): void {
+    if (!this.#whose.keys.has(header.signer) || header.kind !== 'AGENT.STEP') return;
+    const known = header.cause && this.#handlings.get(header.cause);
+    const run = header.meta?.[runKey];
+    if (known && run !== undefined) this.#runs.set(known.session, run).set(header.session, run);
+  }
+
   add(record: SignedRecord, { file, fd, line, offset, bytes }: VerifiedLine, order: number): void {
     const { header, leaf, path } = record;
     if (!this.#whose.keys.has(header.signer)) return;
@@ -146,10 +155,6 @@ class Index {
       flush: order - inFlush,
     };
     const known = header.cause && this.#handlings.get(header.cause);
-    const run = header.kind === 'AGENT.STEP' ? header.meta?.[runKey] : undefined;
-    if (run !== undefined && known !== undefined) {
-      this.#runs.set(known.session, run).set(header.session, run);
-    }
     if (header.kind === 'BUS.DELIVER') this.#addDelivery(header, place);
     else if (known !== undefined && known.session !== header.session)
       this.#elsewhere.push({ header, place, known });

@@ -10,10 +10,11 @@ import type { Context } from '../../src/handler/context.ts';
 import { type AgentDefinition, defineAgent, type Handlers } from '../../src/handler/definition.ts';
 import { StepError } from '../../src/handler/step.ts';
 import { loadKeyring } from '../../src/identity/keyring.ts';
+import { parseLine } from '../../src/record/line.ts';
 import { type RerunReport, rerun } from '../../src/replay/rerun.ts';
 import { frailAgent } from '../fixtures/frail-agent.ts';
 import { agentsIn, type Place } from '../support/agents.ts';
-import { temporaryFolder } from '../support/log.ts';
+import { linesOf, temporaryFolder } from '../support/log.ts';
 import { testServer, withServer } from '../support/nats.ts';
 import { startProgram } from '../support/program.ts';
 
@@ -157,7 +158,7 @@ test('up to a record, one that is slow beside others breaks off there', async ()
 test('up to a record, what is done otherwise before it is one divergence, and what follows it none', async () => {
   const on = (asked: string, said: string): Handlers => ({
     'thread.*.planner': async (_, context) => {
-      await context.step('ask', () => 'that', asked);
+      await context.step('ask', (what: string) => `${what}?`, asked);
       await context.publish('thread.t1.worker', said);
       await context.step('ask', () => 'more');
       await context.publish('thread.t1.worker', 'done');
@@ -372,6 +373,13 @@ test('an agent runs once in a swarm that was joined: what it remembers begins wi
     await using swarm = await place.join('worker');
     const agent = defineAgent({ name: 'worker', on: { 'thread.*.planner': () => undefined } });
     await expect(agent.run(swarm, { ackWaitMs: 0 })).rejects.toMatchObject({ code: 'USAGE' }); // it did not run
+    const unmade = defineAgent({
+      name: 'worker',
+      on: () => {
+        throw new Error('no handlers today');
+      },
+    });
+    await expect(unmade.run(swarm)).rejects.toThrow('no handlers today'); // nor did this
     const handling = await agent.run(swarm);
     await handling.stop();
     await expect(agent.run(swarm)).rejects.toMatchObject({
@@ -442,6 +450,22 @@ test('a session that has deliveries alone is of the run in which they were handl
       for (let n = 0; n < 30; n += 1) await (await answers.next())?.ack();
     }
     expect(await again(place, { on })).toMatchObject({ sessions: 1, deliveries: 30, divergences: [] });
+    const { keyring } = await loadKeyring(place.keyring);
+    const agent = defineAgent({ name: 'worker', on });
+    const files = readdirSync(dirname(place.log)).filter((name) => name.endsWith('.jsonl'));
+    const lines = files.flatMap((name) => linesOf(join(dirname(place.log), name)));
+    const records = lines.flatMap((line) => parseLine(line).record ?? []);
+    const sessions = new Map(records.map(({ leaf, header }) => [leaf, header.session]));
+    const later = records.filter(
+      ({ header: { kind, cause, session } }) =>
+        kind === 'BUS.PUBLISH' && cause !== undefined && sessions.get(cause) !== session,
+    );
+    expect(later.length).toBeGreaterThan(5);
+    for (const { leaf: until, payload } of later.slice(0, 5)) {
+      const { heard } = JSON.parse(String(payload)) as { heard: number };
+      const report = await rerun(agent, place.log, { keyring, until });
+      expect(report).toMatchObject({ sessions: 1, publishes: heard, divergences: [] });
+    }
     const mute = await again(place, { on: { 'thread.*.planner': () => undefined } });
     expect(mute.divergences).toHaveLength(30);
   });
