@@ -112,7 +112,7 @@ interface InSession {
   readonly handling: RecordedHandling;
 }
 
-/** What names a delivery of another session as its cause. */
+/** What came of a delivery of another session, by its cause. */
 interface Elsewhere {
   readonly header: Header;
   readonly place: Place;
@@ -122,7 +122,9 @@ interface Elsewhere {
 class Index {
   readonly durables: Map<string, number> = new Map();
   readonly #whose: Whose;
-  readonly #handlings = new Map<Sha256Hex, InSession>();
+  readonly #handlings: InSession[] = [];
+  /** By the leaves of what may be a cause: of the delivery, and of what was said, for that may be said anew. */
+  readonly #known = new Map<Sha256Hex, InSession>();
   readonly #publishes = new Map<Sha256Hex, RecordedPublish>();
   readonly #elsewhere: Elsewhere[] = [];
   /** Of which run of the agent a session is, where the log says. */
@@ -135,7 +137,7 @@ class Index {
   /** Notes that what a step answers is of the same run as the step. */
   link({ header }: SignedRecord): void {
     if (!this.#whose.keys.has(header.signer) || header.kind !== 'AGENT.STEP') return;
-    const known = header.cause && this.#handlings.get(header.cause);
+    const known = header.cause && this.#known.get(header.cause);
     const run = header.meta?.[runKey];
     if (known && run !== undefined) this.#runs.set(known.session, run).set(header.session, run);
   }
@@ -154,7 +156,8 @@ class Index {
       order,
       flush: order - inFlush,
     };
-    const known = header.cause && this.#handlings.get(header.cause);
+    const known = header.cause && this.#known.get(header.cause);
+    if (header.kind === 'BUS.PUBLISH' && known) this.#known.set(leaf, known);
     if (header.kind === 'BUS.DELIVER') this.#addDelivery(header, place);
     else if (known !== undefined && known.session !== header.session)
       this.#elsewhere.push({ header, place, known });
@@ -192,12 +195,11 @@ class Index {
     }
     const called = new Set<string>();
     const runs = new Map<string, { readonly session: string; readonly handlings: RecordedHandling[] }>();
-    const all = [...this.#handlings.values()];
-    for (const { session, message, handling } of all) {
+    for (const { session, message, handling } of this.#handlings) {
       if (handling.called !== undefined || hasTrace(handling))
         called.add(`${this.#runOf(session)} ${message}`);
     }
-    for (const { session, message, attempt, handling } of all) {
+    for (const { session, message, attempt, handling } of this.#handlings) {
       const isKnown = handling.called !== undefined || hasTrace(handling) || handling.delivery.leaf === until;
       const run = this.#runOf(session);
       if (!isKnown && (attempt > 1 || called.has(`${run} ${message}`))) continue;
@@ -225,18 +227,20 @@ class Index {
       called: undefined,
       ended: undefined,
     };
-    this.#handlings.set(place.leaf, { session, message: `${stream}/${seq}`, attempt, handling });
+    const known = { session, message: `${stream}/${seq}`, attempt, handling };
+    this.#handlings.push(known);
+    this.#known.set(place.leaf, known);
   }
 
   #addPublish({ meta }: Header, place: Place, handling: RecordedHandling | undefined): void {
+    if (handling === undefined) return;
     const first = this.#publishes.get(meta?.[firstSaidAs] as Sha256Hex);
-    if (first !== undefined) {
-      first.said = place.leaf;
-      this.#publishes.set(place.leaf, first);
-    } else if (handling !== undefined) {
+    if (first === undefined) {
       const publish: RecordedPublish = { ...place, said: place.leaf };
       handling.publishes.push(publish);
       this.#publishes.set(place.leaf, publish);
+    } else if (handling.ended === undefined) {
+      first.said = place.leaf; // later, as when the broker has lost it, nobody waits to be told
     }
   }
 }

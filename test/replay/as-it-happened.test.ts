@@ -8,8 +8,11 @@ import type { Sha256Hex } from '../../src/base/encoding.ts';
 import { connectBus } from '../../src/bus/connection.ts';
 import type { Context } from '../../src/handler/context.ts';
 import { type AgentDefinition, defineAgent, type Handlers } from '../../src/handler/definition.ts';
+import { firstSaidAs } from '../../src/handler/received.ts';
 import { StepError } from '../../src/handler/step.ts';
+import type { SigningKey } from '../../src/identity/key.ts';
 import { loadKeyring } from '../../src/identity/keyring.ts';
+import { openLog } from '../../src/log/writer.ts';
 import { parseLine } from '../../src/record/line.ts';
 import { type RerunReport, rerun } from '../../src/replay/rerun.ts';
 import { frailAgent } from '../fixtures/frail-agent.ts';
@@ -177,6 +180,52 @@ test('up to a record, what is done otherwise before it is one divergence, and wh
   expect(await found(delivery, on('why', 'this'))).toEqual([]);
   for (const leaf of [asked, ...since])
     expect(await found(leaf, on('why', 'this'))).toEqual(['step-changed']);
+});
+
+test('what is said anew once its handler has ended is to the handler what it was', async () => {
+  const on: Handlers = {
+    'thread.*.planner': async (_, context) => {
+      const one = await context.publish('thread.t1.worker', 'one');
+      await context.publish('thread.t1.worker', 'two', { refs: [one] });
+    },
+  };
+  const place = await lived({ on }, ['go'], (there) => count(there, 'AGENT.STEP') === 1);
+  const one = place.records().find(({ header }) => header.subject === 'thread.t1.worker')?.leaf;
+  {
+    // As `swarm reconcile` does, where the broker has lost it.
+    await using log = await openLog(place.log, { key: place.keys.worker as SigningKey });
+    const meta = { [firstSaidAs]: String(one) };
+    const payload = Buffer.from('"one"');
+    await log.append({ subject: 'thread.t1.worker', kind: 'BUS.PUBLISH', payload, cause: one, meta });
+  }
+  expect(await again(place, { on })).toMatchObject({ publishes: 2, divergences: [] });
+});
+
+test('what is said anew while its handler waits is what the handler is told of', async () => {
+  const on: Handlers = {
+    'thread.*.planner': async (_, context) => {
+      const one = await context.publish('thread.t1.worker', 'one');
+      await context.publish('thread.t1.worker', 'two', { refs: [one] });
+    },
+  };
+  await withServer(async (server) => {
+    const place = await agentsIn(temporaryFolder(), server.url, ['planner', 'worker']);
+    const duplicateWindowMs = 2_000; // a record is fresh for one second
+    await using planner = await place.join('planner', { duplicateWindowMs });
+    await using swarm = await place.join('worker', { duplicateWindowMs });
+    const stopping: Handlers = {
+      'thread.*.planner': async (message, context) => {
+        server.kill('SIGSTOP');
+        setTimeout(() => server.kill('SIGCONT'), 1_500);
+        await on['thread.*.planner']?.(message, context);
+      },
+    };
+    await defineAgent({ name: 'worker', on: stopping }).run(swarm);
+    await planner.publish('thread.t1.planner', 'go');
+    await vi.waitFor(() => expect(count(place, 'AGENT.STEP')).toBe(1), { timeout: 20_000, interval: 50 });
+    expect(count(place, 'BUS.PUBLISH')).toBe(4); // one of them twice
+    expect(await again(place, { on })).toMatchObject({ publishes: 2, divergences: [] });
+  });
 });
 
 test('a handler that threw what a refused publish threw throws it again', async () => {
