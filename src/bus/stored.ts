@@ -35,6 +35,14 @@ export interface StreamState {
 
 /** Returns the stream's state; throws `BUS_STREAM` where there is none, or it cannot be read, `BUS_PERMISSION`. */
 export async function readStreamState(bus: Bus, name: string): Promise<StreamState> {
+  const state = await findStreamState(bus, name);
+  if (state !== undefined) return state;
+  const why = 'there is no such stream; the first agent that joins creates it';
+  throw new SwarmError('BUS_STREAM', `cannot read stream ${name} at ${bus.address}: ${why}`);
+}
+
+/** Returns the stream's state, or `undefined` where there is none; throws `BUS_STREAM` where it cannot be read, `BUS_PERMISSION`. */
+export async function findStreamState(bus: Bus, name: string): Promise<StreamState | undefined> {
   try {
     const { state, config } = await bus.manager.streams.info(name);
     return {
@@ -48,9 +56,11 @@ export async function readStreamState(bus: Bus, name: string): Promise<StreamSta
       maxAgeMs: config.max_age > 0 ? config.max_age / 1e6 : undefined,
     };
   } catch (cause) {
+    if (isStreamMissing(cause)) return undefined;
     const code = isPermissionRefused(cause) ? 'BUS_PERMISSION' : 'BUS_STREAM';
-    const why = isStreamMissing(cause) ? 'there is no such stream' : messageOf(cause);
-    throw new SwarmError(code, `cannot read stream ${name} at ${bus.address}: ${why}`, { cause });
+    throw new SwarmError(code, `cannot read stream ${name} at ${bus.address}: ${messageOf(cause)}`, {
+      cause,
+    });
   }
 }
 

@@ -61,6 +61,26 @@ test('names what is missing, sends it again when asked to, and says what is left
   });
 });
 
+test('a broker that lost everything, the stream too, is filled again', async () => {
+  await using empty = await testServer();
+  const folder = newFolder();
+  await saveAgent(folder, 'tester');
+  await swarm(folder, ['pub', 'thread.t.tester', '1'], { env: env() });
+  await session(
+    folder,
+    `$ swarm reconcile
+     ! swarm: cannot read stream THREADS at ${empty.url}: there is no such stream; the first agent that joins creates it
+     [3]
+     $ swarm reconcile --resend
+     logs/swarm.jsonl:1: missing: the stream does not have it: it was never sent, or the broker has lost it (thread.t.tester, of tester, leaf <hash>)
+     Sent again: 1
+     Reconciled 1 records of logs/swarm.jsonl, 0 messages of THREADS, 0 in both: they agree
+     $ swarm reconcile
+     Reconciled 1 records of logs/swarm.jsonl, 1 messages of THREADS, 1 in both: they agree`,
+    { env: { NATS_URL: empty.url } },
+  );
+});
+
 test('a command that joins says that it sent again what one that was killed left', async () => {
   const folder = newFolder();
   const key = await saveAgent(folder, 'coder');

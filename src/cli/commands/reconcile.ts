@@ -92,7 +92,7 @@ async function compared(
   });
 }
 
-/** Joins as the agent whose key is here, on the stream as it is. */
+/** Joins as the agent whose key is here, on the stream as it is; where there is none any more, that creates it. */
 async function resentAndCompared(
   options: JoinOptions,
   settings: Settings,
@@ -100,10 +100,10 @@ async function resentAndCompared(
   invocation: Invocation,
 ): Promise<Reconciled> {
   const { out } = invocation;
-  const { readStreamState } = await loadBus();
-  const state = await connected(settings, out, (bus) => readStreamState(bus, settings.stream));
-  const { duplicateWindowMs, maxAgeMs } = state;
-  const asItIs = { duplicateWindowMs, ...given({ maxAgeMs }), resend: false };
+  const { findStreamState } = await loadBus();
+  const state = await connected(settings, out, (bus) => findStreamState(bus, settings.stream));
+  const { duplicateWindowMs, maxAgeMs } = state ?? {};
+  const asItIs = { ...given({ duplicateWindowMs, maxAgeMs }), resend: false };
   return await joined(
     options,
     invocation,
@@ -148,11 +148,11 @@ function barOf(
 // Apart from `await using`: where TypeScript lowers that, it leaves the extension of an import in the same function as it is.
 async function loadBus(): Promise<
   Pick<typeof connection, 'connectBus'> &
-    Pick<typeof stored, 'readStreamState'> &
+    Pick<typeof stored, 'findStreamState'> &
     Pick<typeof reconciling, 'reconcile'>
 > {
   const { connectBus } = await import('../../bus/connection.ts');
-  const { readStreamState } = await import('../../bus/stored.ts');
+  const { findStreamState } = await import('../../bus/stored.ts');
   const { reconcile } = await import('../../agent/reconcile.ts');
-  return { connectBus, readStreamState, reconcile };
+  return { connectBus, findStreamState, reconcile };
 }
