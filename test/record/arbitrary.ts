@@ -73,7 +73,7 @@ export const headers: fc.Arbitrary<Header> = fc
       ),
       kind: fc
         .array(text(capitals, 1, 7), { minLength: 1, maxLength: 4 })
-        .map((parts) => ['X', ...parts].join('.')),
+        .map((parts) => ['X', ...parts].join('.').slice(0, 32)),
       payloadHash: hashes,
       version: fc.oneof({ weight: 8, arbitrary: fc.constant(2) }, fc.maxSafeNat()),
       swarm: text(`${letters}${capitals}${digits}_.-`, 1, 64),
