@@ -28,7 +28,7 @@ import { canMount, type SmallDisk, smallDisk } from '../support/small-disk.ts';
 import { SwarmAtWork, stream, until, type Worker } from '../support/swarm-at-work.ts';
 
 const seed = Number(process.env.FAULTS_SEED ?? randomInt(1_000_000));
-const kills = Number(process.env.FAULTS_KILLS ?? 25);
+const kills = Number(process.env.FAULTS_KILLS ?? 50);
 const servers = (await testedServers()).filter(({ version }) =>
   version.startsWith(process.env.FAULTS_SERVER ?? ''),
 );
