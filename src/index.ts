@@ -12,7 +12,7 @@ export type { Unauthenticated } from './agent/message.ts';
 export { Message } from './agent/message.ts';
 export type { Published } from './agent/outbox.ts';
 export type { Difference, Reconciliation } from './agent/reconcile.ts';
-export type { Resent } from './agent/resend.ts';
+export type { Resent } from './agent/resending.ts';
 export type { SettingSources } from './agent/settings.ts';
 export { Subscription } from './agent/subscription.ts';
 export type {

@@ -66,8 +66,8 @@ export class Outbox {
 
   /**
    * Sends what an earlier session logged and the stream has not: the same record, under the same id, or a new one that
-   * says it anew. The record must be of our key, with its payload. Throws what `send` throws; where the outbox is closed
-   * first, the message is still owed, and no BUS.UNSENT says otherwise.
+   * says it anew. The record must be of our key, with its payload. Throws what `send` throws; the message is still owed
+   * then, as the broker may have acknowledged it before it lost it, and no BUS.UNSENT says otherwise.
    */
   sendAgain(
     record: SignedRecord & { readonly payload: Buffer },
@@ -108,7 +108,7 @@ export class Outbox {
       if (!(outcome instanceof PublishError)) return outcome;
       if (outcome.code !== 'BUS_UNCONFIRMED') {
         // Closed in between: it may be that the stream has it, and for now there is nobody to ask.
-        const isOpen = outcome.code === 'BUS_CLOSED' && (isOwed || outcome.mayBeStored);
+        const isOpen = isOwed || (outcome.code === 'BUS_CLOSED' && outcome.mayBeStored);
         if (!isOpen) await this.#logUnsent(record, draft.payload, outcome.reason);
         throw outcome;
       }

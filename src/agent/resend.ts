@@ -1,28 +1,21 @@
 /**
  * Sends again what the log has said and the stream does not have: in the order of the log, and each in its turn.
- *
- * A consumer that the broker's loss left past the stream's end would not hand them out, so such are mended first.
  */
 import { messageOf } from '../base/errors.ts';
-import type { Bus } from '../bus/connection.ts';
-import { mendConsumers } from '../bus/consumer.ts';
 import type { SignedRecord } from '../record/signed.ts';
 import type { Outbox } from './outbox.ts';
 
-export interface Resent {
+/** What came of it. */
+export interface Sent {
   /** Messages that the stream has now. */
   readonly resent: number;
   /** Of others' messages: only who signed them can say them again. */
   readonly others: number;
   /** Why messages were not sent, a sentence each. */
   readonly failures: readonly string[];
-  /** Consumers that were created anew at the stream's end. */
-  readonly mended: readonly string[];
 }
 
 export interface ResendParts {
-  readonly bus: Bus;
-  readonly stream: string;
   readonly outbox: Outbox;
   /** Throws where a record must not be sent. */
   readonly check: (record: SignedRecord) => void;
@@ -42,11 +35,10 @@ const failuresAtMost = 100;
 export async function resend(
   records: AsyncIterable<SignedRecord> | Iterable<SignedRecord>,
   parts: ResendParts,
-): Promise<Resent> {
-  const { bus, stream, outbox, check, isOurs, now, freshForNs, onProgress } = parts;
+): Promise<Sent> {
+  const { outbox, check, isOurs, now, freshForNs, onProgress } = parts;
   let resent = 0;
   let others = 0;
-  let mended: readonly string[] | undefined;
   const failures: string[] = [];
   const sending = new Set<Promise<void>>();
   let areAnew = false;
@@ -55,10 +47,6 @@ export async function resend(
       others += 1;
       continue;
     }
-    mended ??= await mendConsumers(bus, stream).catch((error: unknown) => {
-      bus.warn(messageOf(error));
-      return [];
-    });
     if (sending.size >= window) await Promise.race(sending);
     const age = now() - record.header.tsNs;
     const anew = age >= freshForNs || age <= -freshForNs;
@@ -72,7 +60,7 @@ export async function resend(
     sending.add(settled);
   }
   await Promise.all(sending);
-  return { resent, others, failures, mended: mended ?? [] };
+  return { resent, others, failures };
 
   async function sendOne(record: SignedRecord, anew: boolean): Promise<void> {
     check(record);

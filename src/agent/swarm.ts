@@ -8,7 +8,6 @@
 import { randomBytes } from 'node:crypto';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
-import { messagesResent } from '../base/events.ts';
 import { parsePattern, parseSubject } from '../base/subject.ts';
 import { requireClock } from '../bus/clock.ts';
 import { type Bus, connectBus } from '../bus/connection.ts';
@@ -22,12 +21,10 @@ import { firstSaidAs, type Received } from '../handler/received.ts';
 import { runKey } from '../handler/step.ts';
 import type { PublicKey, SigningKey } from '../identity/key.ts';
 import type { Agent, Keyring } from '../identity/keyring.ts';
-import { claim } from '../log/alive.ts';
 import type { Seal } from '../log/seal-file.ts';
 import { type LogWriter, openLog } from '../log/writer.ts';
 import type { Draft } from '../record/draft.ts';
 import { receivedHashKey } from '../record/received.ts';
-import type { SignedRecord } from '../record/signed.ts';
 import { Anchoring } from './anchoring.ts';
 import { Attempts } from './attempts.ts';
 import { causedByNobody, currentDelivery, currentWork } from './causality.ts';
@@ -38,12 +35,11 @@ import { envelopeBytesAtMost, envelopeBytesNever } from './envelope.ts';
 import { type Handler, Handling, type HandlingOptions } from './handling.ts';
 import type { Message } from './message.ts';
 import { Outbox, type Published } from './outbox.ts';
-import { missingRecords, type Reconciliation, reconcile } from './reconcile.ts';
-import { type Resent, resend } from './resend.ts';
+import { type Reconciliation, reconcile } from './reconcile.ts';
+import { Resending, type Resent } from './resending.ts';
 import { busOptionsOf, checkpointKeyOf, keyringOfOne, loadKey, loadKnownKeys } from './self.ts';
 import { readSettings, type SettingSources } from './settings.ts';
 import { Subscription } from './subscription.ts';
-import { findUnsaid } from './unsaid.ts';
 
 /** How long leaving waits for the last checkpoint to be kept elsewhere. */
 const anchoredWithinMs = 2_000;
@@ -216,6 +212,7 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
   readonly #parts: SwarmParts;
   readonly #outbox: Outbox;
   readonly #deadLetters: DeadLetters;
+  readonly #resending: Resending;
   readonly #open = new Set<Subscription | Handling>();
   /** The durables of the agents that ran here. */
   readonly #ran = new Set<string>();
@@ -228,6 +225,12 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
     this.#parts = parts;
     this.#outbox = new Outbox(parts);
     this.#deadLetters = new DeadLetters(parts);
+    this.#resending = new Resending({
+      ...parts,
+      outbox: this.#outbox,
+      requirePermission: (subject) => this.#requirePermission(subject),
+      requireOpen: () => this.#requireNotLeft(),
+    });
   }
 
   /** Our name in the keyring; `undefined` if it does not hold our key. */
@@ -257,7 +260,7 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
    * `BUS_PERMISSION`. `BUS_UNCONFIRMED` and `BUS_CLOSED` leave it open whether the stream has it.
    */
   async publish(subject: string, payload: unknown, options: PublishOptions = {}): Promise<Published> {
-    if (this.#left) throw new SwarmError('BUS_CLOSED', 'the swarm was left; join it again');
+    this.#requireNotLeft();
     const to = parseSubject(subject);
     const bytes = encodePayload(payload);
     this.#requirePermission(to);
@@ -398,65 +401,28 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
 
   /**
    * Holds our log against the stream, record by record. The log is believed: verify it before. With `resend`, what is
-   * missing of our own is sent again; others' is for them. Throws what `reconcile` throws, and `BUS_CLOSED` once the swarm
-   * was left.
+   * missing of our own is sent again, once durables past the stream's end are mended; others' is for them. Throws what
+   * `reconcile` throws, and `BUS_CLOSED` once the swarm was left. Another process that is sending again what is ours is waited for.
    */
   async reconcile(options: ReconcileRun = {}): Promise<Reconciliation & { readonly resent?: Resent }> {
-    if (this.#left) throw new SwarmError('BUS_CLOSED', 'the swarm was left; join it again');
+    this.#requireNotLeft();
     const { bus, keyring, swarm, stream, clock, log } = this.#parts;
     const { resend: isResending = false, onResent, ...rest } = options;
-    const found = await reconcile(bus, { ...rest, log: log.path, stream, keyring, swarm, clock });
-    if (!isResending) return found;
-    return { ...found, resent: await this.#resend(missingRecords(found), onResent) };
+    const look = (): Promise<Reconciliation> =>
+      reconcile(bus, { ...rest, log: log.path, stream, keyring, swarm, clock });
+    return isResending ? await this.#resending.sendMissing(look, onResent) : await look();
   }
 
   /** @internal Sends again what earlier sessions left unconfirmed, while other work goes on; leaving waits for it. */
   resendUnsaid(): void {
     const { bus, agent } = this.#parts;
     if (agent === undefined) return;
-    const done = this.#resendUnsaid().catch((error: unknown) => {
+    const done = this.#resending.sendUnsaid().catch((error: unknown) => {
       bus.warn(
         `it cannot be found out whether the stream has what this agent said before (${messageOf(error)}); \`swarm reconcile\` tells`,
       );
     });
     this.#outbox.waitFor(done);
-  }
-
-  async #resendUnsaid(): Promise<void> {
-    const { bus, key, swarm, stream, freshForNs, log } = this.#parts;
-    const claimed = claim(log.path, `resend ${key.publicKey}`);
-    if (claimed === undefined) return; // another process of ours is at it
-    try {
-      const place = { log: log.path, key: key.publicKey, swarm, stream, freshForNs };
-      const unsaid = await findUnsaid(bus, place);
-      if (unsaid.length === 0) return;
-      const { resent, failures } = await this.#resend(unsaid);
-      messagesResent.publish({ log: log.path, resent, failures });
-    } finally {
-      claimed.close();
-    }
-  }
-
-  async #resend(
-    records: AsyncIterable<SignedRecord> | Iterable<SignedRecord>,
-    onProgress?: (resent: number) => void,
-  ): Promise<Resent> {
-    const { bus, key, stream, swarm, publisher, clock, freshForNs } = this.#parts;
-    const { offsetNs } = await publisher.measureClock();
-    return await resend(records, {
-      bus,
-      stream,
-      outbox: this.#outbox,
-      freshForNs,
-      now: () => clock() + offsetNs,
-      isOurs: ({ header }) => header.signer === key.publicKey,
-      check: ({ header }) => {
-        this.#requirePermission(header.subject);
-        if (header.swarm === swarm) return;
-        throw new SwarmError('USAGE', `it was said in swarm ${header.swarm ?? '(none)'}`);
-      },
-      onProgress,
-    });
   }
 
   /**
@@ -491,6 +457,10 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
   #keepOpen(opened: Subscription | Handling, ended: Promise<unknown>): void {
     this.#open.add(opened);
     void ended.then(() => this.#open.delete(opened));
+  }
+
+  #requireNotLeft(): void {
+    if (this.#left) throw new SwarmError('BUS_CLOSED', 'the swarm was left; join it again');
   }
 
   #requireOpen(): void {

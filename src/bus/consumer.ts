@@ -228,9 +228,10 @@ async function readWithin(bus: Bus, stream: string, name: string): Promise<Consu
 }
 
 /**
- * Returns `info` as it is, or as it is once the consumer was created anew at the stream's end: where it has delivered
- * messages past that, the broker has lost them, and it would hand out nothing until as many have come again. Where that
- * is not permitted, warns.
+ * Returns `info` as it is, or as it is once the consumer was created anew: where it has delivered messages past the stream's
+ * end, the broker has lost them, and it would hand out nothing until as many have come again. It begins right after the
+ * last message of which all before are known to be acknowledged: some come twice, none that is left is left out. Where that is not
+ * permitted, warns.
  */
 async function withinStream(bus: Bus, stream: string, info: ConsumerInfo): Promise<ConsumerInfo> {
   const { name, config } = info;
@@ -239,14 +240,19 @@ async function withinStream(bus: Bus, stream: string, info: ConsumerInfo): Promi
   const { lastSeq } = await readStreamState(bus, stream); // read after `info`, and streams only grow
   if (delivered <= lastSeq) return info;
   const words = `consumer ${name} has delivered message ${delivered} of stream ${stream}, which ends at ${lastSeq}: the broker has lost messages`;
-  const start = { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: lastSeq + 1 };
+  const start = {
+    deliver_policy: DeliverPolicy.StartSequence,
+    opt_start_seq: Math.min(ackFloorOf(info), lastSeq) + 1,
+  };
   const { opt_start_time: _, ...rest } = config;
   try {
     await bus.manager.consumers.delete(stream, name).catch((thrown: unknown) => {
       if (brokerCode(thrown) !== consumerNotFound) throw thrown; // another listener was faster
     });
     const created = await createConsumer(bus, stream, { ...rest, ...start, name });
-    bus.warn(`${words}; it is created anew at the end. \`swarm reconcile\` names what is missing`);
+    bus.warn(
+      `${words}; it is created anew after the last that was acked in order. \`swarm reconcile\` names what is missing`,
+    );
     return created;
   } catch (thrown) {
     if (!isPermissionRefused(thrown) && !(thrown instanceof SwarmError && thrown.code === 'BUS_PERMISSION')) {
@@ -260,7 +266,7 @@ async function withinStream(bus: Bus, stream: string, info: ConsumerInfo): Promi
 }
 
 /**
- * Creates every consumer of the stream anew that has delivered messages past its end, at its end; returns their names.
+ * Creates every consumer of the stream anew that has delivered messages past its end (see `withinStream`); returns their names.
  * Throws `BUS_CONSUMER` or `BUS_PERMISSION`.
  */
 export async function mendConsumers(bus: Bus, stream: string): Promise<readonly string[]> {

@@ -3,7 +3,7 @@
  */
 import type { ReconcileCounts } from '../agent/difference.ts';
 import type { Difference, Reconciliation } from '../agent/reconcile.ts';
-import type { Resent } from '../agent/resend.ts';
+import type { Resent } from '../agent/resending.ts';
 import { type Output, type Piece, styled } from './output.ts';
 
 /** What was found, and sent again where that was asked for. */

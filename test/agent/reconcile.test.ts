@@ -259,10 +259,12 @@ describe('a broker that lost acknowledged messages', () => {
   test('is named, filled again from the log, and its durable gets them', async () => {
     const { server, place } = await scene();
     await talk(place, 'planner', 5, 'worker');
+    await sleep(1_000); // the server writes where a consumer stands a moment later
     const copy = await copyStore(server, place.folder);
     await talk(place, 'planner', 20, 'worker');
     await talk(place, 'worker', 3);
     expect((await found(place, server.url)).differences).toEqual([]);
+    await sleep(1_000);
     await loseSince(server, copy);
 
     const lost = await found(place, server.url);
@@ -292,6 +294,66 @@ describe('a broker that lost acknowledged messages', () => {
     const after = await found(place, server.url);
     expect(after.differences).toEqual([]); // the worker sent its own when it joined
     expect(after.counted).toMatchObject({ agreed: 28, repeated: 0 });
+  });
+
+  test('has a durable past its end, which hands out again what nobody had acked, whoever resends', async () => {
+    const { server, place } = await scene();
+    await talk(place, 'planner', 2, 'worker');
+    await talk(place, 'planner', 5);
+    await sleep(1_000); // the server writes where a consumer stands a moment later
+    const copy = await copyStore(server, place.folder);
+    await talk(place, 'planner', 20);
+    const held = await place.join('worker');
+    const subscription = held.subscribe('thread.t.planner', { durable: 'worker' });
+    for (let n = 0; n < 25; n += 1) await subscription.next();
+    await held.close(); // nothing of it is acked
+    await sleep(1_000);
+    await loseSince(server, copy);
+
+    const worker = await place.join('worker');
+    const { resent } = await worker.reconcile({ resend: true });
+    expect(resent).toEqual({ resent: 0, others: 20, failures: [], mended: ['worker'] });
+    const again = worker.subscribe('thread.t.planner', { durable: 'worker', atMost: 5 });
+    const heard = [];
+    for (let n = 0; n < 5; n += 1) {
+      const message = await again.next();
+      heard.push(message?.seq);
+      await message?.ack();
+    }
+    expect(heard).toEqual([3, 4, 5, 6, 7]);
+    await worker.close();
+  });
+
+  test('and does not take them back has them missing, until it does', async () => {
+    const { server, place } = await scene();
+    await talk(place, 'planner', 1);
+    const copy = await copyStore(server, place.folder);
+    await talk(place, 'planner', 3);
+    await loseSince(server, copy);
+    const planner = await place.join('planner', { resend: false });
+    const { streams, close } = await manager(server.url);
+    await streams.update('THREADS', { max_msgs: 1 });
+    const { resent } = await planner.reconcile({ resend: true });
+    expect(resent).toMatchObject({ resent: 0, failures: Array(3).fill(expect.stringContaining('maximum')) });
+    expect(named(await found(place, server.url))).toEqual(Array(3).fill(['missing', 'thread.t.planner']));
+    await streams.update('THREADS', { max_msgs: -1 });
+    expect((await planner.reconcile({ resend: true })).resent).toMatchObject({ resent: 3, failures: [] });
+    await planner.close();
+    await close();
+    expect((await found(place, server.url)).differences).toEqual([]);
+  });
+
+  test('gets what is stale once, also of two that send it again at the same time', async () => {
+    const { server, place } = await scene();
+    const duplicateWindowMs = 2_000;
+    const options = { duplicateWindowMs, resend: false };
+    const two = [await place.join('planner', options), await place.join('planner', options)];
+    await (await saying(place, ['one', 'two', 'three'])).close();
+    await wait(1_500); // a record is fresh for one second
+    await Promise.all(two.map((planner) => planner.reconcile({ resend: true })));
+    await Promise.all(two.map((planner) => planner.close()));
+    const report = await found(place, server.url);
+    expect(report).toMatchObject({ messages: 3, differences: [], counted: { agreed: 3, repeated: 0 } });
   });
 
   test('has a durable past its end, which a listener that stays connected is not left with', async () => {
