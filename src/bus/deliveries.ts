@@ -244,6 +244,11 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
       return;
     }
     const delivered = new BusMessage(this.#bus, message, this.#terms); // throws where the reply is no delivery's
+    const { stream, consumer } = delivered.delivery;
+    if (consumer !== this.name || stream !== this.stream) {
+      // Whoever may read another consumer can have its messages sent here, where an ack would be of ours.
+      throw new SwarmError('BUS_CONSUMER', `a delivery of consumer ${consumer} of stream ${stream}`);
+    }
     if (delivered.seq > this.#highestSeq) this.#highestSeq = delivered.seq;
     if (this.#requested > 0) this.#requested -= 1;
     const isBare = message.data.length === 0 && headerBlock(message).length === 0;

@@ -19,18 +19,27 @@ const restartAfterMs = 10_000;
 /** With what a cluster answers that has no leader yet, for itself or for a stream. */
 const isEarly: ReadonlySet<ErrorCode> = new Set(['BUS_NO_JETSTREAM', 'BUS_STREAM', 'BUS_CONSUMER']);
 
+export interface Waiting {
+  /** Waits no longer once this is aborted. */
+  readonly until: AbortSignal;
+  /** Whether nobody uses the servers yet. */
+  readonly mayRestart: boolean;
+}
+
 /**
  * Creates what is missing, a copy of each stream on every server, and returns what `equip` returns. A cluster is waited
- * for until it has leaders, at most a minute. Throws what `connectBus` and `equip` throw.
+ * for until it has leaders, at most a minute. Throws what `connectBus` and `equip` throw, and the signal's reason.
  */
 export async function equipServers(
   cluster: NatsCluster,
   options: BusOptions,
   wanted: Omit<Equipment, 'replicas'>,
+  { until, mayRestart }: Waiting,
 ): Promise<readonly string[]> {
   const started = performance.now();
-  let isRestarted = false;
+  let isRestarted = !mayRestart;
   for (;;) {
+    until.throwIfAborted();
     try {
       return await equipOnce(cluster, options, wanted);
     } catch (thrown) {

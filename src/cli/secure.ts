@@ -16,15 +16,18 @@ import { printNkey } from '../identity/nkey.ts';
 import { type ServerUser, type ServerUsers, writeConfigurations } from '../server/configuration.ts';
 import type { ConfiguredServer, NatsCluster, ServerPlace } from '../server/nats-cluster.ts';
 import type { NatsServer } from '../server/nats-server.ts';
-import { equipServers } from './equipping.ts';
+import { equipServers, type Waiting } from './equipping.ts';
 import type { Output } from './output.ts';
 
 const lookEveryMs = 500;
 const reloadWithinMs = 10_000;
+const applyAgainMs = 10_000;
 
 /** What the servers are told of a keyring. */
 interface Told {
   readonly operator: string;
+  /** The operator's own. */
+  readonly key: SigningKey;
   readonly users: ServerUsers;
   /** The filters of each durable. */
   readonly durables: ReadonlyMap<string, readonly string[]>;
@@ -35,7 +38,6 @@ interface Told {
 interface SecuringParts {
   readonly settings: Settings;
   readonly places: readonly ServerPlace[];
-  readonly key: SigningKey;
   readonly out: Output;
 }
 
@@ -43,6 +45,8 @@ export class Securing {
   readonly #parts: SecuringParts;
   readonly #listeners = new Set<(line: string) => void>();
   #told: Told;
+  /** Whether the servers go by what they were told, all of it. */
+  #isApplied = false;
   #work: Promise<void> = Promise.resolve();
 
   private constructor(parts: SecuringParts, told: Told) {
@@ -54,12 +58,12 @@ export class Securing {
    * Reads keys and keyring, for servers at `places`. Throws `KEYRING_INVALID` where the keyring names no operator, `USAGE`
    * where that is not us, and what loading them throws.
    */
-  static async prepare(options: Omit<SecuringParts, 'key'>): Promise<Securing> {
+  static async prepare(options: SecuringParts): Promise<Securing> {
     const { settings, out } = options;
     const { key, warnings } = await loadKey(settings);
     for (const warning of warnings) out.warn(warning);
     const { keyring } = await loadKeyring(settings.keyring);
-    return new Securing({ ...options, key }, tell(keyring, settings, key));
+    return new Securing(options, tell(keyring, settings, key));
   }
 
   /** Writes the configuration of each server, and returns where they are. */
@@ -79,63 +83,80 @@ export class Securing {
 
   /** Creates streams and durables on the running servers, and from now on follows the keyring until the signal aborts. */
   async serve(cluster: NatsCluster, until: AbortSignal): Promise<void> {
-    await this.#equip(cluster);
+    await this.#equip(cluster, { until, mayRestart: true });
+    this.#isApplied = true;
     const { keyring } = this.#parts.settings;
     const look = (): void => {
-      this.#work = this.#work.then(() => this.#follow(cluster)); // rejects nothing
+      this.#work = this.#work.then(() => this.#follow(cluster, until)); // rejects nothing
     };
+    const lookAgain = setInterval(() => {
+      if (!this.#isApplied) look(); // what failed may have been a full disk, or a cluster without a leader
+    }, applyAgainMs).unref();
     watchFile(keyring, { interval: lookEveryMs, persistent: false }, look);
-    until.addEventListener('abort', () => unwatchFile(keyring, look), { once: true });
+    const stop = (): void => {
+      clearInterval(lookAgain);
+      unwatchFile(keyring, look);
+    };
+    until.addEventListener('abort', stop, { once: true });
     look(); // it may have changed while the servers started
   }
 
-  async #follow(cluster: NatsCluster): Promise<void> {
-    const { settings, key, out } = this.#parts;
+  async #follow(cluster: NatsCluster, until: AbortSignal): Promise<void> {
+    const { settings, out } = this.#parts;
     try {
+      const { key } = await loadKey(settings); // the operator, too, may have a new one
       const { keyring } = await loadKeyring(settings.keyring);
       const told = tell(keyring, settings, key);
-      if (isSame(told, this.#told)) return;
+      if (this.#isApplied && isSame(told, this.#told)) return;
+      this.#isApplied = false;
       this.#told = told;
       await this.configure();
-      await Promise.all(cluster.servers.map((server) => this.#reload(server)));
-      await this.#equip(cluster);
+      await Promise.all(cluster.servers.map((server) => this.#reload(server, until)));
+      await this.#equip(cluster, { until, mayRestart: false });
+      this.#isApplied = true;
       out.note(`${settings.keyring} has changed, and the server goes by it.`);
     } catch (thrown) {
+      if (until.aborted) return;
       out.warn(
         `${settings.keyring} has changed, and the server goes on as far as it could: ${messageOf(thrown)}`,
       );
     }
   }
 
-  /** Resolves once the server says that it has read its configuration; throws what it says against it. */
-  async #reload(server: NatsServer): Promise<void> {
-    const ofServer = `[${server.pid}] `;
-    const refused = '[ERR] Failed to reload server configuration: ';
+  /** Resolves once the server says that it has read its configuration, or is gone; throws what it says against it. */
+  async #reload(server: NatsServer, until: AbortSignal): Promise<void> {
+    // Anchored, for a client can have words of its own in the server's log.
+    const answer = new RegExp(
+      `^\\[${server.pid}\\] \\S+ \\S+ \\[(?:INF|ERR)\\] (?:Reloaded server configuration|Failed to reload server configuration: (.*))`,
+    );
     await new Promise<void>((resolve, reject) => {
       const end = (problem?: string): void => {
         clearTimeout(timer);
         this.#listeners.delete(listen);
+        until.removeEventListener('abort', leave);
         if (problem === undefined) resolve();
         else
           reject(new SwarmError('SERVER_START', `nats-server does not take its configuration: ${problem}`));
       };
       const listen = (line: string): void => {
-        if (!line.startsWith(ofServer)) return;
-        if (line.includes('Reloaded server configuration')) end();
-        else if (line.includes(refused)) end(line.slice(line.indexOf(refused) + refused.length));
+        const found = answer.exec(line);
+        if (found !== null) end(found[1]);
       };
+      const leave = (): void => end('it is being stopped');
       const timer = setTimeout(() => end(`no answer in ${reloadWithinMs / 1000} s`), reloadWithinMs);
       this.#listeners.add(listen);
+      until.addEventListener('abort', leave, { once: true });
+      void server.exited.then(() => end()); // it reads the file when it is started again
       server.kill('SIGHUP');
     });
   }
 
-  async #equip(cluster: NatsCluster): Promise<void> {
-    const { settings, key, out } = this.#parts;
-    const { operator, durables } = this.#told;
+  async #equip(cluster: NatsCluster, waiting: Waiting): Promise<void> {
+    const { settings, out } = this.#parts;
+    const { key, operator, durables } = this.#told;
     const { nkey } = busOptionsOf(settings, key, operator);
     const login = { name: operator, ...(nkey && { nkey }) };
-    const differences = await equipServers(cluster, login, { stream: settings.stream, durables });
+    const differences = await equipServers(cluster, login, { stream: settings.stream, durables }, waiting);
     for (const difference of differences) out.warn(difference);
   }
 }
@@ -176,6 +197,7 @@ function tell(keyring: Keyring, { keyring: path, stream, envFile }: Settings, ke
   const without = logins.filter(({ counts, nkeys }) => counts && nkeys.size === 0);
   return {
     operator,
+    key,
     users: { operators: usersOf(true), agents: usersOf(false), services: servicesOf(stream) },
     durables: new Map(agents.flatMap(({ durables }) => Object.entries(durables))),
     without: without.map(({ agent }) => agent.name),

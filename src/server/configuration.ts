@@ -53,7 +53,7 @@ export async function writeConfigurations(
     places.map(async (place) => {
       const configFile = join(place.storeDir, 'nats-server.conf');
       await makeFolder(place.storeDir);
-      await writeFileDurably(configFile, printConfiguration({ place, ...rest }));
+      await writeFileDurably(configFile, printConfiguration({ place, ...rest }), { mode: 0o600 });
       return { place, configFile, account: rest.users === 'anybody' ? globalAccount : streamsAccount };
     }),
   );
@@ -74,14 +74,15 @@ jetstream {
 ${place.cluster === undefined ? '' : printCluster(place.cluster)}${users === 'anybody' ? '' : printAccounts(users)}`;
 }
 
-function printCluster({ serverName, port, ports }: NonNullable<ServerPlace['cluster']>): string {
+function printCluster({ serverName, port, ports, password }: NonNullable<ServerPlace['cluster']>): string {
   return `
 server_name: ${serverName}
 
 cluster {
   name: swarm
   listen: 127.0.0.1:${port}
-  routes: [${ports.map((each) => `nats://127.0.0.1:${each}`).join(', ')}]
+  authorization { user: server, password: "${password}" } # made anew at each start
+  routes: [${ports.map((each) => `nats://server:${password}@127.0.0.1:${each}`).join(', ')}]
   pool_size: -1 # one connection for each pair is enough here
 }
 `;

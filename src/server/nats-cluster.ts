@@ -6,6 +6,7 @@
  * again. The ports between them are free ones each time. They are taken by the servers a moment after they were found
  * free; should another program be faster, the start fails, and says so.
  */
+import { randomBytes } from 'node:crypto';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type NatsServer, type StartOptions, startNatsServer } from './nats-server.ts';
@@ -20,15 +21,18 @@ export interface ServerPlace {
     readonly port: number;
     /** The ports of all servers. */
     readonly ports: readonly number[];
+    /** By which they know each other: who comes in as a server may do everything. */
+    readonly password: string;
   };
 }
 
 /** Returns places for `size` servers below `storeDir`, with free ports between them. */
 export async function placesOfCluster(storeDir: string, size: number): Promise<readonly ServerPlace[]> {
   const ports = await freePorts(size);
+  const password = randomBytes(24).toString('hex');
   return ports.map((port, index) => {
     const serverName = `n${index + 1}`;
-    return { storeDir: join(storeDir, serverName), cluster: { serverName, port, ports } };
+    return { storeDir: join(storeDir, serverName), cluster: { serverName, port, ports, password } };
   });
 }
 

@@ -260,6 +260,28 @@ describe('a sequence of deliveries', () => {
     expect(textOf(await next(deliveries))).toBe('0');
   });
 
+  test('takes no deliveries of another consumer, which a stranger has sent to its inbox', async () => {
+    const stream = await newStream(bus);
+    await using stranger = await connectBus({ url: server.url });
+    const inboxes = new Set<string>();
+    stranger.subscribe(
+      '$JS.API.CONSUMER.MSG.NEXT.>',
+      ({ reply }) => inboxes.add(reply ?? ''),
+      () => undefined,
+    );
+    await stranger.roundTripMs();
+    const ours = { stream: stream.name, durable: 'ours', filter: `${stream.subject}.ours` };
+    await using deliveries = await openConsumer(bus, ours);
+    while (inboxes.size === 0) await wait(5);
+    await stranger.manager.consumers.add(stream.name, { durable_name: 'theirs', ack_policy: 'explicit' });
+    await publishMany(bus, stream, 1);
+    for (const inbox of inboxes)
+      stranger.tell(`$JS.API.CONSUMER.MSG.NEXT.${stream.name}.theirs`, '{"batch":1,"no_wait":true}', inbox);
+    await stranger.roundTripMs();
+    await bus.nats.request(`${stream.subject}.ours`, 'for us');
+    expect(textOf(await next(deliveries))).toBe('for us');
+  });
+
   test('is not torn by messages of no headers and no data: each comes once, in order', async () => {
     const { name, subject } = await newStream(bus);
     for (let n = 0; n < 1_000; n += 1) bus.nats.publish(subject, n % 3 === 0 ? '' : String(n));

@@ -1,3 +1,4 @@
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { busOptionsOf } from '../../src/agent/self.ts';
@@ -7,7 +8,7 @@ import { connectBus } from '../../src/bus/connection.ts';
 import { updateKeyring, withAgent, withOperator } from '../../src/identity/keyring-edit.ts';
 import { verifyLog } from '../../src/verify/verify.ts';
 import { agentsIn } from '../support/agents.ts';
-import { natsServerPath } from '../support/nats.ts';
+import { natsServerPath, testServer } from '../support/nats.ts';
 import { newFolder, type Running, saveAgent, start } from './swarm.ts';
 
 interface Facts {
@@ -24,6 +25,20 @@ async function up(folder: string, ...args: string[]): Promise<{ running: Running
   });
   await running.says('Ctrl-C stops them');
   return { running, facts: JSON.parse(printed) };
+}
+
+/** Runs a server of nobody's that would join the cluster, and resolves once it is refused. */
+async function expectNoStranger(configFile: string): Promise<void> {
+  const [, port] = /listen: 127\.0\.0\.1:(\d+)/.exec(readFileSync(configFile, 'utf8')) ?? [];
+  const own = join(newFolder(), 'stranger.conf');
+  writeFileSync(
+    own,
+    `cluster { name: swarm, listen: "127.0.0.1:-1", pool_size: -1, routes: [nats://127.0.0.1:${port}] }`,
+  );
+  const said: string[] = [];
+  const onLog = (line: string): void => void said.push(line);
+  await using _ = await testServer({ configFile: own, jetstream: false, onLog });
+  await expect.poll(() => said.join('\n'), { timeout: 10_000 }).toMatch(/Authorization Violation/i);
 }
 
 test('a secured cluster goes on when the leader of the stream is killed under load, and loses nothing', async () => {
@@ -52,6 +67,7 @@ test('a secured cluster goes on when the leader of the stream is killed under lo
     busOptionsOf(await readSettings({ url: facts.url, environment: {} }), boss, 'boss'),
   );
   const streamInfo = (): ReturnType<typeof bus.manager.streams.info> => bus.manager.streams.info('THREADS');
+  await expectNoStranger(join(folder, '.swarm/jetstream/n1/nats-server.conf'));
   const { config, cluster } = await streamInfo();
   expect(config.num_replicas).toBe(3);
   const leader = facts.servers[Number(cluster?.leader?.slice(1)) - 1];
@@ -72,6 +88,9 @@ test('a secured cluster goes on when the leader of the stream is killed under lo
   const places = (await Promise.all(published)).map(({ seq }) => seq);
   expect(new Set(places).size).toBe(300);
   await running.says('ended by itself (SIGKILL); 2 go on');
+  await saveAgent(folder, 'late', 'late.env');
+  await running.says('the server goes by it');
+  await (await joinAs('late')).close();
   await expect.poll(() => heard.size, { timeout: 60_000 }).toBe(300);
   expect((await streamInfo()).state.messages).toBe(300);
   expect(listener.publicKey).toBe(hearing.publicKey);

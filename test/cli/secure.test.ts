@@ -1,7 +1,7 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { busStatus } from '../../src/base/events.ts';
 import { readCheckpoints } from '../../src/bus/checkpoints.ts';
 import { connectBus } from '../../src/bus/connection.ts';
@@ -206,4 +206,55 @@ test('swarm sub takes durable and filter from the keyring, each by the other, an
   const refused = await sub('thread.c.>');
   expect(refused).toMatchObject({ code: 3, stderr: expect.stringContaining('swarm keys add --durable') });
   expect(refused.stderr).not.toContain('warning');
+});
+
+describe('a keyring that changes', () => {
+  /** A broker of its own, with all that it says. */
+  async function another(): Promise<{ own: SecuredPlace; running: Running }> {
+    const own = new SecuredPlace();
+    await own.add('boss');
+    await own.add('planner');
+    await updateKeyring(own.keyring, (keyring) => withOperator(keyring, 'boss'));
+    const running = await own.up('--env', 'boss.env');
+    onTestFinished(async () => {
+      running.signal('SIGINT');
+      await running.ended;
+    });
+    return { own, running };
+  }
+
+  test('has the operator’s new key count, and the revoked one no longer', async () => {
+    const { own, running } = await another();
+    const thief = await own.clientOf('boss');
+    const old = own.keyOf('boss').publicKey;
+    expect(await swarm(own.folder, ['keys', 'new', '--force', '--env', 'boss.env'])).toMatchObject({
+      code: 0,
+    });
+    expect(await swarm(own.folder, ['keys', 'revoke', old, '--from', 'a'.repeat(64)])).toMatchObject({
+      code: 0,
+    });
+    await running.says('the server goes by it');
+    await expect.poll(() => thief.isClosed(), { timeout: 20_000 }).toBe(true);
+    await expect(own.clientOf('boss')).rejects.toThrow(/Authorization/i);
+    await updateKeyring(own.keyring, (keyring) => withoutAgent(keyring, 'planner'));
+    const comesIn = (): Promise<boolean> =>
+      own.clientOf('planner').then(
+        (client) => client.close().then(() => true),
+        () => false,
+      );
+    await expect.poll(comesIn, { timeout: 20_000 }).toBe(false);
+  }, 60_000);
+
+  test('is followed once what kept the server from it is gone', async () => {
+    const { own, running } = await another();
+    const file = join(own.folder, '.swarm/jetstream/nats-server.conf');
+    rmSync(file);
+    mkdirSync(file);
+    await own.add('late');
+    await running.says('the server goes on as far as it could');
+    await expect(own.clientOf('late')).rejects.toThrow();
+    rmSync(file, { recursive: true });
+    await running.says('the server goes by it');
+    await (await own.clientOf('late')).close();
+  }, 60_000);
 });

@@ -227,7 +227,7 @@ async function startServers(
   const places = await placesOfCluster(join(folder, 'stores'), size);
   const members = await writeConfigurations(places, { heading: ['For a test.'], users: 'anybody' });
   const cluster = await startNatsCluster(members, options);
-  await equipServers(cluster, {}, { stream });
+  await equipServers(cluster, {}, { stream }, { until: new AbortController().signal, mayRestart: true });
   return cluster;
 }
 

@@ -81,7 +81,8 @@ Examples:
       };
       await using cluster = await start(options, places, securing);
       if (securing !== undefined) await securing.serve(cluster, interrupted);
-      else if (size !== undefined) await equipServers(cluster, {}, await readSettings()); // an agent would ask for one copy
+      else if (size !== undefined)
+        await equipServers(cluster, {}, await readSettings(), { until: interrupted, mayRestart: true }); // an agent would ask for one copy
       tellWhere(cluster, { store, version, asJson: json === true }, out);
       const what = size === undefined ? `nats-server ${version} is` : `${size} of nats-server ${version} are`;
       out.note(`${what} running; Ctrl-C stops ${size === undefined ? 'it' : 'them'}.`);
