@@ -3,7 +3,8 @@
  *
  * The broker counts deliveries, and a process that dies takes those along that were only waiting in it: a message that kills
  * its handler would make dead letters of all behind it. So a handler's call for a message that comes again is on the log
- * first, as BUS.ATTEMPT (docs/format.md, section 3), and what counts is those. The log is read for them only once a
+ * first, as BUS.ATTEMPT (docs/format.md, section 3), and what counts is those. The first call counts as made, without a
+ * record, unless it is the only one: else what only waited would be given up without any. The log is read for them only once a
  * message was delivered too often.
  */
 import { readLines } from '../log/reader.ts';
@@ -33,10 +34,10 @@ export class Attempts {
     this.#log = log;
   }
 
-  /** Resolves once it is on the log that a handler is called for `message`, where it was delivered before. */
-  async begin({ subject, attempt, delivery: { leaf, header } }: Message): Promise<void> {
+  /** Resolves once it is on the log that a handler is called for `message`, where that must be: `limit` is that of calls. */
+  async begin({ subject, attempt, delivery: { leaf, header } }: Message, limit: number): Promise<void> {
     const { delivery, trace } = header;
-    if (attempt === 1 || delivery === undefined) return;
+    if (delivery === undefined || (attempt === 1 && !isFirstOnRecord(limit))) return;
     const record = await this.#log.append({ subject, kind, payload, cause: leaf, trace, delivery });
     this.#sessions.add(record.header.session);
     const place = placeOf(delivery);
@@ -49,7 +50,7 @@ export class Attempts {
     if (delivery === undefined || attempt < limit) return false;
     if (attempt > limit * deliveriesPerAttempt) return true;
     const place = placeOf(delivery);
-    const here = 1 + (this.#here.get(place) ?? 0); // the first call is not on record
+    const here = (isFirstOnRecord(limit) ? 0 : 1) + (this.#here.get(place) ?? 0);
     if (here >= limit) return true;
     this.#before ??= this.#read().catch((error: unknown) => {
       this.#before = undefined;
@@ -77,6 +78,10 @@ export class Attempts {
     }
     return counts;
   }
+}
+
+function isFirstOnRecord(limit: number): boolean {
+  return limit === 1;
 }
 
 function placeOf({ stream, seq, consumer }: Delivery): string {

@@ -141,7 +141,7 @@ export class Handling implements AsyncDisposable {
         await this.#giveUp(message, 'max-deliver'); // its last handler did not live to say so
         return;
       }
-      await this.#attempts.begin(message);
+      await this.#attempts.begin(message, this.#maxDeliver);
       await causedBy(work, () => this.#handler(message));
       this.#answer(message.settled ?? message.ack());
     } catch (error) {

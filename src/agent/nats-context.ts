@@ -21,8 +21,15 @@ export interface NatsContext {
 const supported = new Set(['url', 'user', 'password', 'token', 'creds', 'ca', 'cert', 'key', 'inbox_prefix']);
 const withoutEffect = new Set(['description', 'color_scheme']);
 
-/** Returns the context of that name, or in the file of that path; throws `BUS_CONTEXT`. */
-export async function readNatsContext(name: string, environment: EnvValues): Promise<NatsContext> {
+/**
+ * Returns the context of that name, or in the file of that path; its login goes with `url`, where that is said elsewhere.
+ * Throws `BUS_CONTEXT`.
+ */
+export async function readNatsContext(
+  name: string,
+  environment: EnvValues,
+  url?: string,
+): Promise<NatsContext> {
   const config = environment.XDG_CONFIG_HOME || join(environment.HOME || homedir(), '.config');
   const path = isAbsolute(name) ? name : join(config, 'nats', 'context', `${name}.json`);
   let content: unknown;
@@ -35,10 +42,16 @@ export async function readNatsContext(name: string, environment: EnvValues): Pro
       `cannot read the context ${path} (NATS_CONTEXT): ${cause instanceof SyntaxError ? 'it is not JSON' : why}`,
     );
   }
-  return contextOf(content, path, environment);
+  return contextOf(content, { path, environment, url });
 }
 
-function contextOf(content: unknown, path: string, environment: EnvValues): NatsContext {
+interface ContextPlace {
+  readonly path: string;
+  readonly environment: EnvValues;
+  readonly url: string | undefined;
+}
+
+function contextOf(content: unknown, { path, environment, url: elsewhere }: ContextPlace): NatsContext {
   const members = Object.entries(Object(content)).filter(
     ([, value]) => value !== '' && value !== false && value !== null,
   );
@@ -58,7 +71,7 @@ function contextOf(content: unknown, path: string, environment: EnvValues): Nats
     return named === undefined ? {} : { [as]: named.replace(/^~(?=\/)/, environment.HOME || homedir()) };
   };
   const tls: TlsFiles = { ...file('ca', 'caFile'), ...file('cert', 'certFile'), ...file('key', 'keyFile') };
-  const url = urlOf(said, path);
+  const url = urlOf(said, path, elsewhere);
   const inboxPrefix = said.get('inbox_prefix');
   return {
     ...(url !== undefined && { url }),
@@ -68,9 +81,22 @@ function contextOf(content: unknown, path: string, environment: EnvValues): Nats
   };
 }
 
-/** Returns the url with the login that stands beside it. */
-function urlOf(said: ReadonlyMap<string, string>, path: string): string | undefined {
-  const url = said.get('url');
+/** Returns the url with the login that stands beside it; one that is said elsewhere may have its own. */
+function urlOf(
+  said: ReadonlyMap<string, string>,
+  path: string,
+  elsewhere: string | undefined,
+): string | undefined {
+  const isIncomplete = said.has('password') && !said.has('user');
+  if (isIncomplete || (said.has('token') && said.has('user'))) {
+    const what = isIncomplete ? 'a password without a user' : 'a token and a user';
+    throw new SwarmError(
+      'BUS_CONTEXT',
+      `the context ${path} (NATS_CONTEXT) has ${what}; it must say one login`,
+    );
+  }
+  if (elsewhere?.includes('@')) return elsewhere;
+  const url = elsewhere ?? said.get('url');
   const names = said.has('user') ? [said.get('user'), said.get('password')] : [said.get('token')];
   const login = names.flatMap((name) => (name === undefined ? [] : encodeURIComponent(name))).join(':');
   if (login === '') return url;

@@ -57,13 +57,15 @@ export async function readSettings(sources: SettingSources = {}): Promise<Settin
   const present = filled(environment);
   const values: EnvValues = named === undefined ? { ...fromFile, ...present } : { ...present, ...fromFile };
   const keyring = sources.keyring ?? values.SWARM_KEYRING;
-  const context = values.NATS_CONTEXT ? await readNatsContext(values.NATS_CONTEXT, environment) : {};
+  const url = sources.url ?? values.NATS_URL;
+  const context = values.NATS_CONTEXT ? await readNatsContext(values.NATS_CONTEXT, environment, url) : {};
+  const tls = sources.tls ?? { ...context.tls, ...tlsOf(values) };
   return {
     envFile,
     envFileNamed: named !== undefined,
-    url: sources.url ?? values.NATS_URL ?? context.url ?? 'nats://127.0.0.1:4222',
+    url: context.url ?? url ?? 'nats://127.0.0.1:4222',
     credentials: sources.credentials ?? values.NATS_CREDS ?? context.credentials,
-    tls: sources.tls ?? tlsOf(values) ?? context.tls,
+    tls: Object.keys(tls).length === 0 ? undefined : tls,
     inboxPrefix: context.inboxPrefix,
     log: sources.log ?? values.SWARM_LOG ?? 'logs/swarm.jsonl',
     keyring: keyring ?? 'swarm.keys.json',
@@ -75,14 +77,13 @@ export async function readSettings(sources: SettingSources = {}): Promise<Settin
   };
 }
 
-/** Returns the files for TLS that `values` name as the nats CLI has them; `undefined` if none. */
-function tlsOf({ NATS_CA, NATS_CERT, NATS_KEY }: EnvValues): TlsFiles | undefined {
-  const files = {
+/** Returns the files for TLS that `values` name as the nats CLI has them. */
+function tlsOf({ NATS_CA, NATS_CERT, NATS_KEY }: EnvValues): TlsFiles {
+  return {
     ...(NATS_CA !== undefined && { caFile: NATS_CA }),
     ...(NATS_CERT !== undefined && { certFile: NATS_CERT }),
     ...(NATS_KEY !== undefined && { keyFile: NATS_KEY }),
   };
-  return Object.keys(files).length === 0 ? undefined : files;
 }
 
 function filled(values: EnvValues): EnvValues {

@@ -244,6 +244,27 @@ test('deliveries that no handler saw are no attempts, up to ten for each', async
   expect((await letters()).map(({ delivery }) => delivery.attempt)).toEqual([7, 21]);
 });
 
+test('with maxDeliver 1 what only waited in a process before has its call, and one alone', async () => {
+  await say(1, 2, 3);
+  {
+    await using before = await place.join('listener');
+    const subscription = before.subscribe(subject, { durable: 'listener', atMost: 3 });
+    const waiting = [await subscription.next(), await subscription.next(), await subscription.next()];
+    for (const message of waiting) await message?.nak(); // as of what no handler took
+  }
+  const called: unknown[] = [];
+  await using listener = await place.join('listener');
+  await listener.handle(subject, { durable: 'listener', maxDeliver: 1 }, async ({ seq }) => {
+    called.push(seq);
+    if (called.length === 1) throw new Error('the first fails');
+  });
+  await settled();
+  expect(new Set(called).size).toBe(3);
+  expect(called).toHaveLength(3);
+  expect((await letters()).map(({ reason }) => reason)).toEqual(['max-deliver']);
+  expect(ofKind('BUS.ATTEMPT')).toHaveLength(3);
+});
+
 test('a handler that gave a message up does so when it is run again', async () => {
   const handler: MessageHandler = async (_, context) => {
     await context.step('look', () => 1);

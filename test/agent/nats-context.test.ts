@@ -59,6 +59,25 @@ describe('a context of the nats CLI', () => {
     expect((await settingsWith(members)).url).toBe(url);
   });
 
+  test('has its login and its files go with what the environment says besides', async () => {
+    const members = { url: 'nats://there', user: 'ann', password: 'x', cert: 'c', key: 'k', ca: 'y' };
+    expect(await settingsWith(members, { NATS_URL: 'nats://here', NATS_CA: 'my.pem' })).toMatchObject({
+      url: 'nats://ann:x@here',
+      tls: { caFile: 'my.pem', certFile: 'c', keyFile: 'k' },
+    });
+    const own = await settingsWith(members, { NATS_URL: 'nats://me:mine@here' });
+    expect(own.url).toBe('nats://me:mine@here');
+  });
+
+  test.each([
+    [{ url: 'nats://host', password: 's3cret' }, 'a password without a user'],
+    [{ url: 'nats://host', user: 'ann', token: 's3cret' }, 'a token and a user'],
+  ])('that half says a login, as %j, is an error', async (members, says) => {
+    const failure = await failureOf(settingsWith(members));
+    expect(failure).toMatchObject({ code: 'BUS_CONTEXT', message: expect.stringContaining(says) });
+    expect(failure.message).not.toContain('s3cret');
+  });
+
   test.each(['nsc', 'nkey', 'user_jwt', 'socks_proxy', 'jetstream_domain', 'windows_cert_store', 'newer'])(
     'that asks for %s, which is not supported, is an error and never half obeyed',
     async (member) => {

@@ -51,6 +51,16 @@ test('all is well where all is there, but for a server that syncs late', async (
   ]);
 }, 60_000);
 
+test('a stream that is not there is not made by looking', async () => {
+  const folder = newFolder();
+  await saveAgent(folder, 'planner');
+  await using server = await testServer();
+  const { code, levels } = await doctor(folder, server.url);
+  expect([levels.streams, levels['round trip'], code]).toEqual(['warning', 'unknown', 0]);
+  await using bus = await connectBus({ url: server.url });
+  await expect(bus.manager.streams.info('THREADS')).rejects.toThrow('stream not found');
+});
+
 test('what is not as it must be is named, and the exit code is 1', async () => {
   const folder = newFolder();
   await saveAgent(folder, 'planner');
