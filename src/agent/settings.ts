@@ -3,6 +3,8 @@
  * environment, else `.env`, else the default. An empty value (`NATS_URL=`) is none. Files are read without touching
  * `process.env`, so that several agents live in one folder.
  */
+import { SwarmError } from '../base/errors.ts';
+import { nameGrammar } from '../base/subject.ts';
 import type { TlsFiles } from '../bus/credentials.ts';
 import { type EnvValues, readEnvFile } from '../identity/envfile.ts';
 import { readNatsContext } from './nats-context.ts';
@@ -48,7 +50,7 @@ export interface Settings {
   readonly environment: EnvValues;
 }
 
-/** Returns the settings of an agent; throws `ENV_FILE` where an env file is there and cannot be read, and `BUS_CONTEXT`. */
+/** Returns the settings of an agent; throws `ENV_FILE` where an env file is there and cannot be read, `BUS_CONTEXT`, and `USAGE`. */
 export async function readSettings(sources: SettingSources = {}): Promise<Settings> {
   const environment = sources.environment ?? process.env;
   const named = sources.env ?? (environment.SWARM_ENV || undefined);
@@ -60,6 +62,13 @@ export async function readSettings(sources: SettingSources = {}): Promise<Settin
   const url = sources.url ?? values.NATS_URL;
   const context = values.NATS_CONTEXT ? await readNatsContext(values.NATS_CONTEXT, environment, url) : {};
   const tls = sources.tls ?? { ...context.tls, ...tlsOf(values) };
+  const stream = sources.stream ?? values.SWARM_STREAM ?? 'THREADS';
+  if (!nameGrammar.test(stream)) {
+    throw new SwarmError(
+      'USAGE',
+      `not a stream name: ${JSON.stringify(stream)} (1 to 64 letters, digits, _ and -)`,
+    );
+  }
   return {
     envFile,
     envFileNamed: named !== undefined,
@@ -71,7 +80,7 @@ export async function readSettings(sources: SettingSources = {}): Promise<Settin
     keyring: keyring ?? 'swarm.keys.json',
     keyringNamed: keyring !== undefined,
     state: sources.state ?? values.SWARM_STATE ?? '.swarm/sealed',
-    stream: sources.stream ?? values.SWARM_STREAM ?? 'THREADS',
+    stream,
     swarm: sources.swarm ?? values.SWARM_NAME,
     environment,
   };

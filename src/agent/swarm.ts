@@ -24,6 +24,7 @@ import type { Agent, Keyring } from '../identity/keyring.ts';
 import type { Seal } from '../log/seal-file.ts';
 import { type LogWriter, openLog } from '../log/writer.ts';
 import type { Draft } from '../record/draft.ts';
+import { limits } from '../record/grammar.ts';
 import { receivedHashKey } from '../record/received.ts';
 import { Anchoring } from './anchoring.ts';
 import { Attempts } from './attempts.ts';
@@ -43,9 +44,6 @@ import { Subscription } from './subscription.ts';
 
 /** How long leaving waits for the last checkpoint to be kept elsewhere. */
 const anchoredWithinMs = 2_000;
-
-/** docs/format.md, section 2. */
-const refsAtMost = 16;
 
 export interface SwarmOptions extends SettingSources {
   /** See `LogOptions`. @default 'fsync' */
@@ -120,12 +118,6 @@ export interface SubscribeOptions {
 export async function joinSwarm(options: SwarmOptions = {}): Promise<Swarm> {
   const { clock = systemClock(), duplicateWindowMs = 30_000 } = options;
   const settings = await readSettings(options);
-  if (!/^[A-Za-z0-9_-]{1,64}$/.test(settings.stream)) {
-    throw new SwarmError(
-      'USAGE',
-      `not a stream name: ${JSON.stringify(settings.stream)} (1 to 64 letters, digits, _ and -)`,
-    );
-  }
   const { key, warnings } = await loadKey(settings);
   for (const warning of warnings) process.emitWarning(warning, { type: 'SwarmWarning' });
   const keyring = (await loadKnownKeys(settings))?.keyring ?? keyringOfOne(key);
@@ -387,10 +379,10 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
       log.append({ ...draft, subject: there(draft.subject), refs: [from.leaf] });
     const publish = async (subject: string, payload: unknown, said: SayOptions): Promise<Named> => {
       const refs = [from, ...(said.refs ?? []).filter(({ leaf }) => leaf !== from.leaf)];
-      if (refs.length > refsAtMost) {
+      if (refs.length > limits.refs) {
         throw new SwarmError(
           'RECORD_INVALID',
-          `${there(subject)}: in a branch a message has up to ${refsAtMost - 1} refs, as one names the record that the branch left from`,
+          `${there(subject)}: in a branch a message has up to ${limits.refs - 1} refs, as one names the record that the branch left from`,
         );
       }
       const { record } = await this.publish(there(subject), payload, { ...said, refs, cause: message });
@@ -459,12 +451,13 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
     void ended.then(() => this.#open.delete(opened));
   }
 
+  /** For what may still be done while the swarm closes. */
   #requireNotLeft(): void {
-    if (this.#left) throw new SwarmError('BUS_CLOSED', 'the swarm was left; join it again');
+    if (this.#left) throw wasLeft();
   }
 
   #requireOpen(): void {
-    if (this.#closed !== undefined) throw new SwarmError('BUS_CLOSED', 'the swarm was left; join it again');
+    if (this.#closed !== undefined) throw wasLeft();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -521,4 +514,8 @@ function checkMeta(meta: Readonly<Record<string, string>>): void {
   const reserved = [firstSaidAs, receivedHashKey].find((name) => Object.hasOwn(meta, name));
   if (reserved !== undefined) throw new SwarmError('RECORD_INVALID', `the meta name ${reserved} is taken`);
   if (Object.keys(meta).length > 7) throw new SwarmError('RECORD_INVALID', 'meta holds 1 to 7 pairs');
+}
+
+function wasLeft(): SwarmError {
+  return new SwarmError('BUS_CLOSED', 'the swarm was left; join it again');
 }

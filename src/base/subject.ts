@@ -62,6 +62,9 @@ export function patternsOverlap(one: SubjectPattern, other: SubjectPattern): boo
   }
 }
 
+/** The names of agents, threads, durables and streams: each can be a token of a subject. */
+export const nameGrammar: RegExp = /^[A-Za-z0-9_-]{1,64}$/;
+
 /** Returns the `thread_id` that a record on `subject` carries: token 2 of a `thread.` subject, else `-`. */
 export function threadIdOf(subject: string): string {
   return /^thread\.([A-Za-z0-9_-]{1,64})\.[^.]/.exec(subject)?.[1] ?? '-';

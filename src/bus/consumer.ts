@@ -14,6 +14,7 @@ import {
   ReplayPolicy,
 } from '@nats-io/jetstream';
 import { messageOf, SwarmError } from '../base/errors.ts';
+import { nameGrammar } from '../base/subject.ts';
 import type { Bus } from './connection.ts';
 import { Deliveries } from './deliveries.ts';
 import type { BusMessage } from './message.ts';
@@ -76,7 +77,7 @@ export async function ensureConsumer(
   options: ConsumerOptions & { readonly refilter?: boolean },
 ): Promise<{ config: NamedConfig; info: ConsumerInfo }> {
   const { stream, durable, refilter = false } = options;
-  if (durable !== undefined && !/^[A-Za-z0-9_-]{1,64}$/.test(durable)) {
+  if (durable !== undefined && !nameGrammar.test(durable)) {
     throw new SwarmError(
       'USAGE',
       `not a consumer name: ${JSON.stringify(durable)} (1 to 64 letters, digits, _ and -)`,

@@ -4,7 +4,7 @@
 import type { Command } from '@commander-js/extra-typings';
 import { InvalidArgumentError } from 'commander';
 import type { SettingSources } from '../agent/settings.ts';
-import { parsePattern } from '../base/subject.ts';
+import { nameGrammar, parsePattern } from '../base/subject.ts';
 
 /** What a command that joins the swarm was told; the rest is left to the env file and the environment. */
 export type JoinOptions = {
@@ -67,8 +67,9 @@ export function collectDurable(
   text: string,
   before: Readonly<Record<string, readonly string[]>> = {},
 ): Readonly<Record<string, readonly string[]>> {
-  const [, name, filter] = /^([A-Za-z0-9_-]{1,64})=(.+)$/.exec(text) ?? [];
-  if (name === undefined || filter === undefined) {
+  const [name = '', ...rest] = text.split('=');
+  const filter = rest.join('=');
+  if (!nameGrammar.test(name) || filter === '') {
     throw new InvalidArgumentError("It is not a durable and its filter: worker='thread.*.planner'.");
   }
   return { ...before, [name]: [...(before[name] ?? []), parsePattern(filter)] };

@@ -5,7 +5,13 @@
  * consumer, so that it hears everything in one order, the stream's.
  */
 import { SwarmError } from '../base/errors.ts';
-import { matchesPattern, parsePattern, patternsOverlap, type SubjectPattern } from '../base/subject.ts';
+import {
+  matchesPattern,
+  nameGrammar,
+  parsePattern,
+  patternsOverlap,
+  type SubjectPattern,
+} from '../base/subject.ts';
 import type { Calls, Context, Named, OpenContext } from './context.ts';
 import type { Received } from './received.ts';
 
@@ -44,8 +50,6 @@ export interface BranchHost {
   branch(message: Received, from: Named, thread: string, calls: Calls): OpenContext;
 }
 
-const agentName = /^[A-Za-z0-9_-]{1,64}$/;
-
 /**
  * Returns the agent so defined. Throws `USAGE` for a name that is none, for no handlers, and for two filters that take the
  * same message; `SUBJECT_INVALID` for a filter that is none.
@@ -63,7 +67,7 @@ export class DefinedAgent {
   /** @internal Use `defineAgent`. */
   constructor({ name, on, durable = name, concurrency = 1 }: AgentDefinition) {
     for (const [what, text] of Object.entries({ name, durable })) {
-      if (agentName.test(text)) continue;
+      if (nameGrammar.test(text)) continue;
       throw new SwarmError(
         'USAGE',
         `not an agent's ${what}: ${JSON.stringify(text)} (1 to 64 letters, digits, _ and -)`,

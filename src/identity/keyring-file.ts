@@ -8,8 +8,7 @@
 import { z } from 'zod';
 import type { Sha256Hex } from '../base/encoding.ts';
 import { printJsonPath } from '../base/json.ts';
-import { parsePattern } from '../base/subject.ts';
-import { agentNameGrammar } from './agent-name.ts';
+import { nameGrammar, parsePattern } from '../base/subject.ts';
 import type { PublicKey } from './key.ts';
 import { parseNkey } from './nkey.ts';
 import { quoted as quotedText } from './quoted.ts';
@@ -129,10 +128,8 @@ const keySchema = z.strictObject({
     .describe('From where on the key no longer counts: a place in a log, because a thief can choose a time.'),
 });
 
-const durableGrammar = /^[A-Za-z0-9_-]{1,64}$/;
-
 const durablesSchema = z.record(
-  z.string().regex(durableGrammar, {
+  z.string().regex(nameGrammar, {
     error: ({ input }) => `not a durable's name: ${quoted(input)} (1 to 64 letters, digits, _ and -)`,
   }),
   z.union([patternSchema, z.array(patternSchema).min(1, { error: 'a durable has one filter at least' })], {
@@ -143,7 +140,7 @@ const durablesSchema = z.record(
 const agentSchema = z.strictObject({
   name: z
     .string()
-    .regex(agentNameGrammar, {
+    .regex(nameGrammar, {
       error: ({ input }) => `not an agent's name: ${quoted(input)} (1 to 64 letters, digits, _ and -)`,
     })
     .describe('The name of the agent, once in this file.'),

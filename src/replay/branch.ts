@@ -6,7 +6,7 @@
  */
 import type { Sha256Hex } from '../base/encoding.ts';
 import { SwarmError } from '../base/errors.ts';
-import { isSubject } from '../base/subject.ts';
+import { isSubject, nameGrammar } from '../base/subject.ts';
 import { type BranchHost, type DefinedAgent, defineAgent } from '../handler/definition.ts';
 import { parseLine } from '../record/line.ts';
 import type { VerifiedFiles } from '../verify/verified-files.ts';
@@ -36,7 +36,7 @@ export interface Branch {
  */
 export async function branch(agent: DefinedAgent, path: string, options: BranchOptions): Promise<Branch> {
   const { at, thread, host, ...rest } = options;
-  if (!/^[A-Za-z0-9_-]{1,64}$/.test(thread) || !isSubject(`thread.${thread}.x`)) {
+  if (!nameGrammar.test(thread) || !isSubject(`thread.${thread}.x`)) {
     throw new SwarmError(
       'USAGE',
       `not a thread id: ${JSON.stringify(thread)} (1 to 64 letters, digits, _ and -)`,

@@ -7,7 +7,7 @@ import type { Command } from '@commander-js/extra-typings';
 import { readSettings } from '../../agent/settings.ts';
 import { parseSha256Hex } from '../../base/encoding.ts';
 import { SwarmError } from '../../base/errors.ts';
-import { agentNameGrammar } from '../../identity/agent-name.ts';
+import { nameGrammar } from '../../base/subject.ts';
 import { type PublicKey, parsePublicKey } from '../../identity/key.ts';
 import { type Keyring, loadKeyring, type Revocation } from '../../identity/keyring.ts';
 import { noAgent, updateKeyring, withRevoked } from '../../identity/keyring-edit.ts';
@@ -80,7 +80,7 @@ function placeOf(from: string | undefined, log: string | undefined, size: number
 function keyOf(who: string, keyring: Keyring): PublicKey {
   const agent = keyring.named(who);
   if (agent === undefined) {
-    if (!agentNameGrammar.test(who)) return parsePublicKey(who);
+    if (!nameGrammar.test(who)) return parsePublicKey(who);
     throw noAgent(keyring, who);
   }
   const counting = agent.keys.filter(({ revoked }) => revoked === undefined);
