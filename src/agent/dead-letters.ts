@@ -25,7 +25,7 @@ export interface DeadLettersParts {
 
 interface Opened {
   readonly publisher: Publisher;
-  /** Half the duplicate window of the stream DEAD: for so long a copy may be sent again. */
+  /** Half the duplicate window of the stream DEAD: for so long, from when it is first sent, a copy may be sent again. */
   readonly sendForNs: bigint;
 }
 
@@ -58,14 +58,15 @@ export class DeadLetters {
       this.#opened = undefined; // what is missing may be there the next time
       throw error;
     });
-    const { tsNs } = dead.header;
+    const now = publisher.brokerNow.latestNs;
     try {
       // One token more than what we publish on elsewhere may have: the subject is the broker's alone to take.
       await publisher.publish(deadSubjectOf(subject) as Subject, message.data, {
         id: dead.leaf,
         headers: printDeadLetter(dead, message.record, headers),
-        freshFromNs: tsNs - sendForNs,
-        freshUntilNs: tsNs + sendForNs,
+        // Its readers ask no freshness of it, so our clock, by which the record is dated, does not matter.
+        freshFromNs: 0n,
+        freshUntilNs: now + sendForNs,
       });
     } catch (error) {
       if (!(error instanceof PublishError) || error.code !== 'BUS_PAYLOAD_TOO_LARGE') throw error;

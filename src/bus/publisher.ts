@@ -15,7 +15,7 @@ import type { StreamInfo } from '@nats-io/jetstream';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { messageOf } from '../base/errors.ts';
 import { matchesPattern, type Subject, type SubjectPattern } from '../base/subject.ts';
-import { BrokerClock } from './broker-clock.ts';
+import { BrokerClock, type BrokerNow } from './broker-clock.ts';
 import type { ClockOffset } from './clock.ts';
 import type { Bus } from './connection.ts';
 import { encodeHeaders, type HeaderValues } from './headers.ts';
@@ -96,6 +96,11 @@ export class Publisher implements AsyncDisposable {
   /** Messages handed over and not settled. */
   get pending(): number {
     return this.#requests.pending + this.#looking.size;
+  }
+
+  /** Where the broker's clock stands: what `freshFromNs` and `freshUntilNs` are held against. */
+  get brokerNow(): BrokerNow {
+    return this.#home.brokerClock.now();
   }
 
   /** Returns the broker's clock minus ours, measured anew. Throws what the client throws. */

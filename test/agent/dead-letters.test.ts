@@ -11,6 +11,7 @@ import { type FoundDeadLetter, readDeadLetters } from '../../src/agent/dead-read
 import { printEnvelope } from '../../src/agent/envelope.ts';
 import type { Message } from '../../src/agent/message.ts';
 import type { RunOptions, Swarm } from '../../src/agent/swarm.ts';
+import { systemClock } from '../../src/base/clock.ts';
 import { connectBus } from '../../src/bus/connection.ts';
 import { defineAgent, type MessageHandler } from '../../src/handler/definition.ts';
 import { UnrecoverableError } from '../../src/handler/unrecoverable.ts';
@@ -311,6 +312,27 @@ test('a message whose copy the broker does not take is not given up: it comes ag
   expect(await copies()).toHaveLength(1);
   expect(await letters()).toHaveLength(1);
 });
+
+test.each([20, -20])(
+  'a clock %i s off, or set an hour while it is at work, keeps no message from being given up',
+  async (seconds) => {
+    const duplicateWindowMs = 120_000; // so that such a clock will do
+    let offNs = BigInt(seconds) * 1_000_000_000n;
+    const clock = systemClock();
+    await using planner = await place.join('planner', { duplicateWindowMs });
+    await using listener = await place.join('listener', { duplicateWindowMs, clock: () => clock() + offNs });
+    await run(listener, () => {
+      throw new UnrecoverableError('hopeless');
+    });
+    await planner.publish(subject, 1);
+    await settled();
+    offNs *= 180n;
+    await planner.publish(subject, 2);
+    await settled();
+    expect(ofKind('BUS.DEAD')).toHaveLength(2);
+    expect(await copies()).toHaveLength(2);
+  },
+);
 
 test('given up twice, since its agent died before the broker knew, it is one dead letter, and one requeue is of both', async () => {
   await say(1);
