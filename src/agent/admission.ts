@@ -37,6 +37,30 @@ export type Admission =
       readonly claimed: SignedRecord | undefined;
     };
 
+/** Why somebody's word does not count. */
+interface Refusal {
+  readonly reason: RejectReason;
+  readonly detail: string;
+}
+
+/** Returns who signed `record`, and that agent's word counts in our swarm; or why it is nobody's who does. */
+export function signerOf(
+  record: SignedRecord,
+  { keyring, swarm }: Pick<Receiver, 'keyring' | 'swarm'>,
+): { readonly agent: Agent } | Refusal {
+  const { header } = record;
+  const refuse = (reason: RejectReason, detail: string): Refusal => ({ reason, detail });
+  if (!checkSignature(record))
+    return refuse('bad-signature', `the signature of ${header.signer} does not hold`);
+  const known = keyring.find(header.signer);
+  if (known === undefined) return refuse('unknown-key', `key ${header.signer} is not in the keyring`);
+  if (known.key.revoked !== undefined)
+    return refuse('revoked-key', `key ${header.signer} of ${known.agent.name} is revoked`);
+  if (header.swarm !== swarm)
+    return refuse('other-swarm', `said in swarm ${header.swarm ?? '(none)'}, heard in ${swarm ?? '(none)'}`);
+  return { agent: known.agent };
+}
+
 /** Returns whether `message` may reach a handler of `receiver`, and if not, why. */
 export function admit(message: Incoming, receiver: Receiver): Admission {
   const envelope = parseEnvelope(message.headers);
@@ -54,20 +78,11 @@ export function admit(message: Incoming, receiver: Receiver): Admission {
 
   const { record } = envelope;
   const { header } = record;
-  if (!checkSignature(record))
-    return refuse('bad-signature', `the signature of ${header.signer} does not hold`);
-  const known = receiver.keyring.find(header.signer);
-  if (known === undefined) return refuse('unknown-key', `key ${header.signer} is not in the keyring`);
-  if (known.key.revoked !== undefined)
-    return refuse('revoked-key', `key ${header.signer} of ${known.agent.name} is revoked`);
-  if (header.swarm !== receiver.swarm) {
-    return refuse(
-      'other-swarm',
-      `said in swarm ${header.swarm ?? '(none)'}, heard in ${receiver.swarm ?? '(none)'}`,
-    );
-  }
-  if (!receiver.keyring.mayPublish(known.agent, header.subject)) {
-    return refuse('not-permitted', `${known.agent.name} may not publish on ${header.subject}`);
+  const signer = signerOf(record, receiver);
+  if ('reason' in signer) return refuse(signer.reason, signer.detail);
+  const { agent: sender } = signer;
+  if (!receiver.keyring.mayPublish(sender, header.subject)) {
+    return refuse('not-permitted', `${sender.name} may not publish on ${header.subject}`);
   }
   if (header.subject !== message.subject) {
     return refuse('subject-mismatch', `signed for ${header.subject}, sent on ${message.subject}`);
@@ -82,5 +97,5 @@ export function admit(message: Incoming, receiver: Receiver): Admission {
       `dated ${spokenDuration(Math.abs(Number(age)))} ${side} the broker took it; up to ${spokenDuration(Number(receiver.freshForNs))} counts as fresh`,
     );
   }
-  return { admitted: true, record, sender: known.agent };
+  return { admitted: true, record, sender };
 }

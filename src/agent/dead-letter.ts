@@ -6,9 +6,10 @@
  */
 import { sha256Hex } from '../base/encoding.ts';
 import { type HeaderValues, isSendable } from '../bus/headers.ts';
-import type { Agent, Keyring } from '../identity/keyring.ts';
+import type { Agent } from '../identity/keyring.ts';
 import type { Delivery } from '../record/header.ts';
-import { checkSignature, parseCarried, type SignedRecord } from '../record/signed.ts';
+import { parseCarried, type SignedRecord } from '../record/signed.ts';
+import { type Receiver, signerOf } from './admission.ts';
 import { type CarriedHeaders, messageHeaders, printEnvelope, type RecordHeaders } from './envelope.ts';
 
 const subjectPrefix = 'dead.';
@@ -27,7 +28,7 @@ export interface NamedHeaders extends CarriedHeaders {
   names(): readonly string[];
 }
 
-/** A dead letter that shows what it claims. */
+/** A dead letter that shows what it claims; without its data, which are as large as they like. */
 export interface DeadLetter {
   /** Where the stream DEAD keeps it. */
   readonly seq: number;
@@ -41,8 +42,6 @@ export interface DeadLetter {
   /** The sender's signed BUS.PUBLISH. */
   readonly record: SignedRecord;
   readonly sender: Agent;
-  /** The bytes that were signed. */
-  readonly data: Uint8Array;
 }
 
 /** What stands in the stream DEAD and is no dead letter that counts. */
@@ -86,8 +85,11 @@ export function printDeadLetter(
   };
 }
 
-/** Returns the dead letter that was stored, if it is one by `keyring`, and else what is wrong with it. */
-export function openDeadLetter(stored: Stored, keyring: Keyring): DeadLetter | NoDeadLetter {
+/** Returns the dead letter that was stored, if it counts with `reader`, and else what is wrong with it. */
+export function openDeadLetter(
+  stored: Stored,
+  reader: Pick<Receiver, 'keyring' | 'swarm'>,
+): DeadLetter | NoDeadLetter {
   const { seq, subject, data, headers, timestampNs } = stored;
   const not = (problem: string): NoDeadLetter => ({ seq, subject, problem });
   const dead = signedIn(headers, deadHeaders);
@@ -106,22 +108,14 @@ export function openDeadLetter(stored: Stored, keyring: Keyring): DeadLetter | N
     sha256Hex(data) === record.header.payloadHash &&
     headers.values(originalId).join() === record.leaf;
   if (!isOne) return not('message, data and the record of who gave it up are not of each other');
-  const givenUpBy = writerOf(dead, keyring);
-  const sender = writerOf(record, keyring);
-  if (typeof givenUpBy === 'string') return not(givenUpBy);
-  if (typeof sender === 'string') return not(sender);
-  if (!keyring.mayPublish(sender, record.header.subject))
-    return not(`${sender.name} may not publish on ${record.header.subject}`);
-  return { seq, timestampNs, dead, delivery, reason, givenUpBy, record, sender, data };
-}
-
-/** Returns the agent that signed `record`, or why it is nobody's who counts. */
-export function writerOf(record: SignedRecord, keyring: Keyring): Agent | string {
-  const { signer } = record.header;
-  if (!checkSignature(record)) return `a signature of ${signer} does not hold`;
-  const known = keyring.find(signer);
-  if (known === undefined) return `key ${signer} is not in the keyring`;
-  return known.key.revoked === undefined ? known.agent : `key ${signer} of ${known.agent.name} is revoked`;
+  const givenUpBy = signerOf(dead, reader);
+  if ('reason' in givenUpBy) return not(givenUpBy.detail);
+  const sender = signerOf(record, reader);
+  if ('reason' in sender) return not(sender.detail);
+  if (!reader.keyring.mayPublish(sender.agent, record.header.subject))
+    return not(`${sender.agent.name} may not publish on ${record.header.subject}`);
+  const who = { givenUpBy: givenUpBy.agent, sender: sender.agent };
+  return { seq, timestampNs, dead, delivery, reason, record, ...who };
 }
 
 function signedIn(headers: CarriedHeaders, names: RecordHeaders): SignedRecord | undefined {

@@ -87,6 +87,11 @@ export class Resending {
     }
   }
 
+  /** Resolves once no process of ours is at it. Throws `BUS_CLOSED`. */
+  async idle(): Promise<void> {
+    (await this.#claim()).close();
+  }
+
   async #claim(): Promise<{ close(): void }> {
     for (;;) {
       this.#parts.requireOpen();

@@ -208,6 +208,8 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
   readonly #open = new Set<Subscription | Handling>();
   /** The durables of the agents that ran here. */
   readonly #ran = new Set<string>();
+  /** The search for what earlier sessions left unconfirmed, and its sending. */
+  #unsaid: Promise<void> | undefined;
   #closed: Promise<void> | undefined;
   /** Nothing more is said. Handlers that finish while the swarm closes may still speak. */
   #left = false;
@@ -409,12 +411,22 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
   resendUnsaid(): void {
     const { bus, agent } = this.#parts;
     if (agent === undefined) return;
-    const done = this.#resending.sendUnsaid().catch((error: unknown) => {
+    this.#unsaid = this.#resending.sendUnsaid();
+    const done = this.#unsaid.catch((error: unknown) => {
       bus.warn(
         `it cannot be found out whether the stream has what this agent said before (${messageOf(error)}); \`swarm reconcile\` tells`,
       );
     });
     this.#outbox.waitFor(done);
+  }
+
+  /**
+   * @internal Resolves once the stream has what earlier sessions left unconfirmed, by us or by another process of ours, or what
+   * is not there was told of. Throws where that cannot be found out.
+   */
+  async caughtUp(): Promise<void> {
+    await this.#unsaid;
+    await this.#resending.idle();
   }
 
   /**

@@ -4,8 +4,9 @@
 import type { Swarm, SwarmOptions } from '../agent/swarm.ts';
 import { joinSwarm } from '../agent/swarm.ts';
 import { busStatus, messageRefused, messagesResent, refusalsCounted, sealFailed } from '../base/events.ts';
+import type { StreamState } from '../bus/stored.ts';
 import type { Invocation } from './invocation.ts';
-import { type JoinOptions, settingsOf } from './options.ts';
+import { given, type JoinOptions, settingsOf } from './options.ts';
 import type { Output } from './output.ts';
 
 /**
@@ -27,6 +28,12 @@ export async function joined<Result>(
   } finally {
     stopTelling();
   }
+}
+
+/** Returns the options that join a stream as it is, whatever the swarm is made of; none where there is none. */
+export function asItIs(stream: StreamState | undefined): SwarmOptions {
+  const { duplicateWindowMs, maxAgeMs } = stream ?? {};
+  return given({ duplicateWindowMs, maxAgeMs });
 }
 
 /** A flood of refused messages is told of only so often. */

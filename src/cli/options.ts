@@ -42,7 +42,8 @@ export function readingSettings(
     .option('--creds <file>', 'a NATS credentials file (NATS_CREDS)')
     .option('--env <file>', 'the env file (SWARM_ENV, else .env)')
     .option('--keyring <file>', 'whom to trust, and with what (SWARM_KEYRING, else swarm.keys.json)')
-    .option('--stream <name>', 'the JetStream stream (SWARM_STREAM, else THREADS)');
+    .option('--stream <name>', 'the JetStream stream (SWARM_STREAM, else THREADS)')
+    .option('--swarm <name>', 'the swarm whose messages count (SWARM_NAME, else the keyring says)');
 }
 
 /** Returns `options` as the settings they are. */

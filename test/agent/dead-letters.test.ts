@@ -1,26 +1,33 @@
 /** Messages that no handler can deal with: given up on the log first, then in the stream DEAD, and never lost on the way. */
-import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { jetstream, jetstreamManager } from '@nats-io/jetstream';
 import { connect, headers, type NatsConnection } from '@nats-io/transport-node';
-import { beforeAll, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
-import { type FoundDeadLetter, readDeadLetters } from '../../src/agent/dead-reading.ts';
+import { beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import {
+  type DeadLettersFound,
+  type FoundDeadLetter,
+  readDeadLetters,
+  readLetterData,
+} from '../../src/agent/dead-reading.ts';
 import { printEnvelope } from '../../src/agent/envelope.ts';
 import type { Message } from '../../src/agent/message.ts';
 import type { RunOptions, Swarm } from '../../src/agent/swarm.ts';
 import { systemClock } from '../../src/base/clock.ts';
+import type { Sha256Hex } from '../../src/base/encoding.ts';
 import { connectBus } from '../../src/bus/connection.ts';
 import { defineAgent, type MessageHandler } from '../../src/handler/definition.ts';
 import { UnrecoverableError } from '../../src/handler/unrecoverable.ts';
+import { SigningKey } from '../../src/identity/key.ts';
 import { loadKeyring } from '../../src/identity/keyring.ts';
 import { signRecord } from '../../src/record/sign.ts';
 import type { SignedRecord } from '../../src/record/signed.ts';
 import { rerun } from '../../src/replay/rerun.ts';
 import type { NatsServer } from '../../src/server/nats-server.ts';
 import { agentsIn, type Place } from '../support/agents.ts';
+import { envelope } from '../support/attacker.ts';
 import { temporaryFolder } from '../support/log.ts';
 import { testServer } from '../support/nats.ts';
 import { startProgram } from '../support/program.ts';
@@ -55,10 +62,20 @@ function ofKind(kind: string): SignedRecord[] {
   return place.records().filter(({ header }) => header.kind === kind);
 }
 
-async function letters(): Promise<readonly FoundDeadLetter[]> {
+async function found(swarm?: string): Promise<DeadLettersFound> {
   await using bus = await connectBus({ url: server.url });
   const { keyring } = await loadKeyring(place.keyring);
-  return (await readDeadLetters(bus, { stream: 'THREADS', keyring })).letters;
+  return await readDeadLetters(bus, { stream: 'THREADS', keyring, swarm });
+}
+
+async function letters(): Promise<readonly FoundDeadLetter[]> {
+  return (await found()).letters;
+}
+
+async function dataOf(letter: FoundDeadLetter | undefined): Promise<Uint8Array> {
+  if (letter === undefined) throw new Error('there is no such letter');
+  await using bus = await connectBus({ url: server.url });
+  return await readLetterData(bus, letter);
 }
 
 /** Returns the headers and data of each message in the stream DEAD. */
@@ -144,14 +161,15 @@ test('a handler that throws UnrecoverableError, or calls dead, is not called aga
   await say(1, 2, 3);
   await settled();
   expect(calls).toEqual([1, 2, 3]);
-  const found = await letters();
-  expect(found.map(({ reason }) => reason)).toEqual(['no-such-order', 'unrecoverable', 'by-hand']);
-  expect(found[0]).toMatchObject({
+  const all = await letters();
+  expect(all.map(({ reason }) => reason)).toEqual(['no-such-order', 'unrecoverable', 'by-hand']);
+  expect(all[0]).toMatchObject({
     givenUpBy: { name: 'listener' },
     sender: { name: 'planner' },
     requeued: [],
-    data: Buffer.from('1'),
+    mayBeRequeued: false,
   });
+  expect(await dataOf(all[0])).toEqual(Buffer.from('1'));
   expect(() => new UnrecoverableError('x', { reason: 'No!' })).toThrow(
     expect.objectContaining({ code: 'USAGE' }),
   );
@@ -343,10 +361,12 @@ test('given up twice, since its agent died before the broker knew, it is one dea
     if (attempt === 1) await nats.request('$JS.API.CONSUMER.DELETE.THREADS.listener', ''); // it forgets the term
     await gaveUp?.catch(() => undefined);
   }
-  const found = await letters();
-  expect([found.length, (await copies()).length]).toEqual([1, 2]);
+  const [first, second] = ofKind('BUS.DEAD');
+  expect(await copies()).toHaveLength(2);
+  expect(await letters()).toMatchObject([
+    { seq: 1, dead: { leaf: first?.leaf }, givenUpAgain: [{ seq: 2, dead: { leaf: second?.leaf } }] },
+  ]);
   await using planner = await place.join('planner');
-  const [, second] = ofKind('BUS.DEAD');
   await planner.publish(subject, 1, { refs: second ? [second] : [] });
   expect((await letters())[0]?.requeued.map(({ by }) => by.name)).toEqual(['planner']);
 });
@@ -389,11 +409,7 @@ test('the largest message that can be said can be dead-lettered', async () => {
   });
   await settled();
   const [letter] = await letters();
-  expect(
-    createHash('sha256')
-      .update(letter?.data ?? '')
-      .digest('hex'),
-  ).toBe(letter?.record.header.payloadHash);
+  expect(Buffer.alloc(room, 7).equals(await dataOf(letter))).toBe(true);
 });
 
 test('what anybody puts into the stream DEAD is no dead letter, and says why', async () => {
@@ -419,11 +435,108 @@ test('what anybody puts into the stream DEAD is no dead letter, and says why', a
   await forge({ 'Nats-Msg-Id': 'b' }, '2');
   await forge({ 'Nats-Msg-Id': 'c', 'Swarm-Dead-Record': 'x' });
   await forge({ 'Nats-Msg-Id': 'd' }, '1', 'dead.thread.t1.boss');
-  await using bus = await connectBus({ url: server.url });
-  const { keyring } = await loadKeyring(place.keyring);
-  const found = await readDeadLetters(bus, { stream: 'THREADS', keyring });
-  expect(found.letters).toHaveLength(1);
-  expect(found.others.map(({ seq }) => seq)).toEqual([2, 3, 4, 5]);
+  const { letters: real, others } = await found();
+  expect(real).toHaveLength(1);
+  expect(others.map(({ seq }) => seq)).toEqual([2, 3, 4, 5]);
+});
+
+test('a letter of another swarm is none of ours', async () => {
+  const swarm = 'other';
+  await using planner = await place.join('planner', { swarm });
+  await using listener = await place.join('listener', { swarm });
+  await run(listener, () => {
+    throw new UnrecoverableError('hopeless');
+  });
+  await planner.publish(subject, 1);
+  await settled();
+  expect((await found(swarm)).letters).toHaveLength(1);
+  const { letters: ours, others } = await found();
+  expect([ours, others]).toMatchObject([[], [{ problem: 'said in swarm other, heard in (none)' }]]);
+});
+
+describe('a message that names a BUS.DEAD', () => {
+  interface Requeue {
+    by: string;
+    signedFor: string;
+    sentOn: string;
+    said: string;
+    data: string;
+    refs: readonly Sha256Hex[];
+    ageS: number;
+    id: string | undefined;
+    swarm: string | undefined;
+  }
+  const faults: Record<string, Partial<Requeue>> = {
+    'says something else': { said: '2', data: '2' },
+    'was signed for something else': { said: '1', data: '2' },
+    'is on another subject': { signedFor: 'thread.t2.planner', sentOn: 'thread.t2.planner' },
+    'was signed for another subject': { signedFor: 'thread.t2.planner' },
+    'is by one who may not speak there': { by: 'listener' },
+    'is by one whom nobody knows': { by: 'stranger' },
+    'is stale': { ageS: 16 },
+    'has another id': { id: 'a' },
+    'was said in another swarm': { swarm: 'other' },
+    'names another record': { refs: ['a'.repeat(64) as Sha256Hex] },
+  };
+  const keyOf = (name: string): SigningKey => place.keys[name] ?? SigningKey.generate();
+
+  test('is its requeue only where receivers take it, and it says the same', async () => {
+    await using listener = await place.join('listener');
+    await listener.handle('thread.*.planner', { durable: 'listener' }, () => {
+      throw new UnrecoverableError('hopeless');
+    });
+    await say(1);
+    {
+      await using planner = await place.join('planner');
+      await planner.publish('thread.t2.planner', 2); // so that its subject is looked at too
+    }
+    await settled();
+    await listener.close();
+    const [dead] = ofKind('BUS.DEAD');
+    const requeue = async (fault: Partial<Requeue>): Promise<void> => {
+      const right = { by: 'planner', signedFor: subject, sentOn: subject, said: '1', data: '1' };
+      const as: Requeue = {
+        ...right,
+        refs: dead ? [dead.leaf] : [],
+        ageS: 0,
+        id: undefined,
+        swarm: undefined,
+        ...fault,
+      };
+      const tsNs = BigInt(Date.now() - as.ageS * 1_000) * 1_000_000n;
+      const record = signRecord(
+        { subject: as.signedFor, kind: 'BUS.PUBLISH', payload: Buffer.from(as.said), refs: as.refs },
+        keyOf(as.by),
+        { tsNs, swarm: as.swarm },
+      );
+      const sent = headers();
+      for (const [name, value] of envelope(record, as.id)) sent.set(name, value);
+      await nats.request(as.sentOn, as.data, { headers: sent, timeout: 5_000 });
+    };
+    for (const [fault, changes] of Object.entries(faults)) {
+      await requeue(changes);
+      expect([fault, (await letters())[0]?.requeued]).toEqual([fault, []]);
+    }
+    await requeue({});
+    expect((await letters())[0]?.requeued).toMatchObject([{ by: { name: 'planner' } }]);
+  });
+});
+
+test('where the stream has dropped messages since a letter was given up, it may have been requeued', async () => {
+  await using listener = await place.join('listener');
+  await run(listener, () => {
+    throw new UnrecoverableError('hopeless');
+  });
+  await say(1, 2);
+  await settled();
+  const { streams } = await jetstreamManager(nats);
+  await streams.update('THREADS', { duplicate_window: 1e9, max_age: 1e9 });
+  await vi.waitFor(async () => expect((await streams.info('THREADS')).state.messages).toBe(0), 10_000);
+  expect((await letters()).map(({ mayBeRequeued }) => mayBeRequeued)).toEqual([true, true]);
+  await streams.update('THREADS', { duplicate_window: 30e9, max_age: 0 });
+  await say(3);
+  await settled();
+  expect((await letters()).map(({ mayBeRequeued }) => mayBeRequeued)).toEqual([true, true, false]);
 });
 
 test('a process that dies of a message, or while it gives one up, loses nothing, and honest messages go on', async () => {

@@ -3,7 +3,11 @@ import { jetstreamManager } from '@nats-io/jetstream';
 import { connect } from '@nats-io/transport-node';
 import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { joinSwarm, type Swarm } from '../../src/agent/swarm.ts';
+import type { Sha256Hex } from '../../src/base/encoding.ts';
 import { UnrecoverableError } from '../../src/handler/unrecoverable.ts';
+import type { SigningKey } from '../../src/identity/key.ts';
+import { openLog } from '../../src/log/writer.ts';
+import { leafOfLine } from '../../src/record/entry.ts';
 import type { NatsServer } from '../../src/server/nats-server.ts';
 import { linesOf } from '../support/log.ts';
 import { testServer } from '../support/nats.ts';
@@ -12,6 +16,7 @@ import { newFolder, type RunOptions, saveAgent, session, swarm } from './swarm.t
 let server: NatsServer;
 let folder: string;
 let options: RunOptions;
+let planner: SigningKey;
 
 beforeAll(async () => {
   server = await testServer();
@@ -21,7 +26,7 @@ afterAll(() => server?.stop());
 beforeEach(async () => {
   folder = newFolder();
   options = { env: { NATS_URL: server.url } };
-  await saveAgent(folder, 'planner');
+  planner = await saveAgent(folder, 'planner');
   await saveAgent(folder, 'worker', 'worker.env');
   const nats = await connect({ servers: server.url });
   const { streams } = await jetstreamManager(nats);
@@ -144,7 +149,107 @@ test('says what it cannot find, and what it was not asked', async () => {
     [2]
     $ swarm dead requeue 7
     ! swarm: the stream DEAD has no dead letter 7: swarm dead list --all names those there are
-    [3]`,
+    ! Nothing is to be requeued.
+    [1]`,
+    options,
+  );
+});
+
+test('of several that were named, those that are there are said again', async () => {
+  await giveUp(1);
+  await session(
+    folder,
+    `
+    $ swarm dead requeue 1 one
+    ! swarm: no dead letter is named by "one": give its number in \`swarm dead list\`, or the leaf of its BUS.DEAD
+    [2]
+    $ swarm dead requeue 99 1
+    1  thread.t1.planner  seq 2  leaf <hash>
+    ! swarm: the stream DEAD has no dead letter 99: swarm dead list --all names those there are
+    [1]`,
+    options,
+  );
+});
+
+test('what a requeue that was killed had logged is sent first, and not said twice', async () => {
+  await giveUp(1);
+  const { stdout } = await swarm(folder, ['dead', 'list', '--json'], options);
+  const { leaf } = JSON.parse(stdout) as { leaf: Sha256Hex };
+  const log = await openLog(join(folder, 'logs/swarm.jsonl'), { key: planner });
+  const said = { subject: 'thread.t1.planner', kind: 'BUS.PUBLISH', payload: Buffer.from('1') };
+  for (let n = 0; n < 300; n += 1) void log.append(said).catch(() => undefined); // time for a second one to be hasty
+  await log.append({ ...said, refs: [leaf] });
+  await log.close();
+  await session(
+    folder,
+    `
+    $ swarm dead requeue 1
+    ! Sent again 301 of our messages that earlier sessions left unconfirmed.
+    ! swarm: 1 is not requeued: planner did, as message 302; --again does it once more
+    ! Nothing is to be requeued.
+    [1]`,
+    options,
+  );
+});
+
+test('given up twice, it is found by either name', async () => {
+  const nats = await connect({ servers: server.url });
+  await using agent = await joinAs('.env');
+  await agent.publish('thread.t1.planner', 1);
+  for (let life = 1; life <= 2; life += 1) {
+    await using worker = await joinAs('worker.env');
+    const subscription = worker.subscribe('thread.>', { durable: 'worker', atMost: 1, ackWaitMs: 1_000 });
+    const gaveUp = (await subscription.next())?.dead('lost');
+    if (life === 1) await nats.request('$JS.API.CONSUMER.DELETE.THREADS.worker', ''); // it forgets the term
+    await gaveUp?.catch(() => undefined);
+  }
+  await nats.close();
+  const deads = linesOf(join(folder, 'logs/swarm.jsonl')).filter((line) => line.includes('BUS.DEAD'));
+  const [first, second] = deads.map((line) => leafOfLine(Buffer.from(line)));
+  await session(
+    folder,
+    `
+    $ swarm dead list -q | cut -d ' ' -f 1
+    1
+    $ swarm dead show 2 | grep leaf
+    said by    planner at <time>, leaf <hash>
+    given up   worker at <time>, leaf ${first}
+    once more  as 2, at <time>, leaf ${second}
+    $ swarm dead show ${second} | head -n 1
+    subject    thread.t1.planner
+    $ swarm dead requeue ${second} 2 1
+    1  thread.t1.planner  seq 2  leaf <hash>`,
+    options,
+  );
+});
+
+test('where the stream has dropped messages since, it says that it cannot tell, and does not say it again unasked', async () => {
+  await giveUp(1);
+  const nats = await connect({ servers: server.url });
+  const { streams } = await jetstreamManager(nats);
+  await streams.update('THREADS', { duplicate_window: 1e9, max_age: 1e9 });
+  await vi.waitFor(async () => expect((await streams.info('THREADS')).state.messages).toBe(0), 10_000);
+  await streams.update('THREADS', { duplicate_window: 30e9, max_age: 3600e9 });
+  await nats.close();
+  await session(
+    folder,
+    `
+    $ swarm dead list
+    1 <time> worker < planner thread.t1.planner no-such-order (attempt 1) requeued? 1
+    ! swarm: warning: 1 of them may have been said again: the stream THREADS has dropped messages since
+    $ swarm dead list --json -q | grep -o '"may_be_requeued":[a-z]*'
+    "may_be_requeued":true
+    ! swarm: warning: 1 of them may have been said again: <...>
+    $ swarm dead show 1 | grep requeued
+    requeued?  nobody can tell: the stream THREADS has dropped messages since
+    $ swarm dead requeue --all
+    ! swarm: 1 is not requeued: it may have been before, as the stream THREADS has dropped messages since; \`swarm dead requeue 1 --again\` does it all the same
+    ! Nothing is to be requeued.
+    [1]
+    $ swarm dead requeue 1 --again
+    1  thread.t1.planner  seq 2  leaf <hash>
+    $ swarm dead list
+    ! 1 more were said again; --all shows them.`,
     options,
   );
 });
@@ -160,7 +265,8 @@ test('what a stranger puts there is warned of, and not requeued', async () => {
     $ swarm dead requeue 2
     ! swarm: warning: message 2 of the stream DEAD, on dead.thread.t1.planner, is no dead letter: it does not carry a message and the record of who gave it up
     ! swarm: the stream DEAD has no dead letter 2: it does not carry a message and the record of who gave it up
-    [3]
+    ! Nothing is to be requeued.
+    [1]
     $ swarm dead requeue --all -q
     1  thread.t1.planner  seq 2  leaf <hash>
     ! swarm: warning: message 2 of the stream DEAD, <...>`,

@@ -2,14 +2,17 @@
  * `swarm dead requeue`: says again what was given up, as a message of one's own.
  */
 import type { Command } from '@commander-js/extra-typings';
-import type { DeadLettersFound, FoundDeadLetter } from '../../agent/dead-reading.ts';
-import { readSettings } from '../../agent/settings.ts';
+import { type DeadLettersFound, type FoundDeadLetter, readLetterData } from '../../agent/dead-reading.ts';
+import { readSettings, type Settings } from '../../agent/settings.ts';
 import type { Swarm } from '../../agent/swarm.ts';
 import { type ErrorCode, SwarmError } from '../../base/errors.ts';
+import { connectBus } from '../../bus/connection.ts';
+import { findStreamState } from '../../bus/stored.ts';
 import { firstSaidAs } from '../../handler/received.ts';
-import { deadLetters, letterNamed } from '../dead-letters.ts';
+import { ownBusOptions } from '../broker.ts';
+import { deadLetters, letterNamed, requireLetterName, whyInDoubt } from '../dead-letters.ts';
 import type { Invocation } from '../invocation.ts';
-import { joined } from '../joining.ts';
+import { asItIs, joined } from '../joining.ts';
 import { given, settingsOf, takingSettings } from '../options.ts';
 import type { Output } from '../output.ts';
 
@@ -37,16 +40,20 @@ Examples:
     .action(async (names, { all, again, json, ...options }) => {
       requireNamed(names, all === true, again === true);
       const settings = await readSettings(settingsOf(options));
-      await joined(options, invocation, async (swarm, interrupted) => {
-        const found = await deadLetters(settings, swarm.keyring, out);
-        const chosen = choose(found, { names, isAgain: again === true }, out);
+      await using bus = await connectBus(await ownBusOptions(settings));
+      const use = async (swarm: Swarm, interrupted: AbortSignal): Promise<void> => {
+        await caughtUp(swarm, interrupted);
+        const found = await deadLetters(bus, settings, swarm.keyring, out);
+        const chosen = choose(found, { names, isAgain: again === true, settings }, out);
         if (chosen.isSomeLeft) invocation.end('findings');
         if (chosen.letters.length === 0) out.note('Nothing is to be requeued.');
         for (const letter of chosen.letters) {
           interrupted.throwIfAborted();
-          if (!(await requeue(swarm, letter, json === true, out))) invocation.end('findings');
+          const data = await readLetterData(bus, letter);
+          if (!(await requeue(swarm, letter, data, json === true, out))) invocation.end('findings');
         }
-      });
+      };
+      await joined(options, invocation, use, asItIs(await findStreamState(bus, settings.stream)));
     });
 }
 
@@ -57,29 +64,58 @@ function requireNamed(names: readonly string[], isAll: boolean, isAgain: boolean
       'which dead letters? Name them by their numbers in `swarm dead list`, or say --all',
     );
   }
+  for (const name of names) requireLetterName(name);
   if (names.length > 0 && isAll) throw new SwarmError('USAGE', '--all takes no names');
   if (isAll && isAgain)
     throw new SwarmError('USAGE', '--again takes names: --all is for those not requeued yet');
 }
 
-/** Returns the letters to say again, and whether some that were named are not; those are told of. */
+/**
+ * Waits for what our earlier sessions left unsaid: a requeue that was killed may be among it, and its letter looks as if
+ * nobody had said it again.
+ */
+async function caughtUp(swarm: Swarm, interrupted: AbortSignal): Promise<void> {
+  const aborted = new Promise<never>((_, reject) =>
+    interrupted.addEventListener('abort', () => reject(interrupted.reason), { once: true }),
+  );
+  await Promise.race([swarm.caughtUp(), aborted]);
+}
+
+interface Choice {
+  readonly names: readonly string[];
+  readonly isAgain: boolean;
+  readonly settings: Settings;
+}
+
+/** Returns the letters to say again, and whether some that were asked for are not; those are told of. */
 function choose(
   found: DeadLettersFound,
-  { names, isAgain }: { readonly names: readonly string[]; readonly isAgain: boolean },
+  { names, isAgain, settings }: Choice,
   out: Output,
 ): { readonly letters: readonly FoundDeadLetter[]; readonly isSomeLeft: boolean } {
-  if (names.length === 0) {
-    return { letters: found.letters.filter(({ requeued }) => requeued.length === 0), isSomeLeft: false };
+  const asked = new Set(
+    names.length === 0
+      ? found.letters.filter(({ requeued }) => requeued.length === 0)
+      : names.map((name) => letterNamed(found, name)),
+  );
+  const letters: FoundDeadLetter[] = [];
+  for (const letter of asked) {
+    const problem = typeof letter === 'string' ? letter : isAgain ? undefined : saidBefore(letter, settings);
+    if (problem !== undefined) out.fail(problem);
+    else if (typeof letter !== 'string') letters.push(letter);
   }
-  const named = new Set(names.map((name) => letterNamed(found, name)));
-  const letters = [...named].filter(({ seq, requeued: [before] }) => {
-    if (before === undefined || isAgain) return true;
-    out.fail(
-      `${seq} is not requeued: ${before.by.name} did, as message ${before.seq}; --again does it once more`,
-    );
-    return false;
-  });
-  return { letters, isSomeLeft: letters.length < named.size };
+  return { letters, isSomeLeft: letters.length < asked.size };
+}
+
+function saidBefore(
+  { seq, requeued: [before], mayBeRequeued }: FoundDeadLetter,
+  settings: Settings,
+): string | undefined {
+  if (before !== undefined)
+    return `${seq} is not requeued: ${before.by.name} did, as message ${before.seq}; --again does it once more`;
+  if (mayBeRequeued)
+    return `${seq} is not requeued: it may have been before, as ${whyInDoubt(settings)}; \`swarm dead requeue ${seq} --again\` does it all the same`;
+  return undefined;
 }
 
 /** What is wrong with one letter, and not with the next. */
@@ -93,7 +129,8 @@ const ofOneLetter: ReadonlySet<ErrorCode> = new Set([
 /** Reports whether `letter` was said again; if not, tells why. */
 async function requeue(
   swarm: Swarm,
-  { seq, dead, record, data }: FoundDeadLetter,
+  { seq, dead, record }: FoundDeadLetter,
+  data: Uint8Array,
   asJson: boolean,
   out: Output,
 ): Promise<boolean> {

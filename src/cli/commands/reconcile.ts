@@ -16,9 +16,9 @@ import { logFiles } from '../../log/files.ts';
 import { soundLog } from '../../replay/sound.ts';
 import { ownBusOptions } from '../broker.ts';
 import type { Invocation } from '../invocation.ts';
-import { joined, tellOfEvents } from '../joining.ts';
+import { asItIs, joined, tellOfEvents } from '../joining.ts';
 import { knownKeys } from '../keys-used.ts';
-import { given, type JoinOptions, settingsOf, takingSettings } from '../options.ts';
+import { type JoinOptions, settingsOf, takingSettings } from '../options.ts';
 import type { Output } from '../output.ts';
 import { type Progress, progressOf } from '../progress.ts';
 import {
@@ -102,8 +102,6 @@ async function resentAndCompared(
   const { out } = invocation;
   const { findStreamState } = await loadBus();
   const state = await connected(settings, out, (bus) => findStreamState(bus, settings.stream));
-  const { duplicateWindowMs, maxAgeMs } = state ?? {};
-  const asItIs = { ...given({ duplicateWindowMs, maxAgeMs }), resend: false };
   return await joined(
     options,
     invocation,
@@ -112,7 +110,7 @@ async function resentAndCompared(
       const { onProgress } = bar;
       return await swarm.reconcile({ resend: true, logBytes, onProgress });
     },
-    asItIs,
+    { ...asItIs(state), resend: false },
   );
 }
 
