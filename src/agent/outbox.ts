@@ -57,6 +57,11 @@ export class Outbox {
     this.#parts = parts;
   }
 
+  /** Aborted once `close` waits no longer: nothing more should be sent. */
+  get closing(): AbortSignal {
+    return this.#closing.signal;
+  }
+
   /** Logs `draft` and sends it. Throws what `LogWriter.append` and `Publisher.publish` throw. */
   send(draft: MessageDraft): Promise<Published> {
     const sent = this.#parts.log.append(draft).then((record) => this.#send(draft, record));
