@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
@@ -88,6 +88,31 @@ test('the configuration can be read by a person, and names every agent', () => {
   expect(text).not.toContain('">"');
 });
 
+test('a second one in the same store is refused, and leaves the configuration of the first as it is', async () => {
+  const file = join(place.folder, '.swarm/jetstream/nats-server.conf');
+  const before = readFileSync(file, 'utf8');
+  const [boss] = JSON.parse(readFileSync(place.keyring, 'utf8')).agents;
+  writeFileSync(
+    join(place.folder, 'alone.json'),
+    JSON.stringify({ version: 1, operator: 'boss', agents: [boss] }),
+  );
+  const server = ['--server', await natsServerPath(), '--port', '0', '--no-monitor'];
+  const second = await swarm(place.folder, [
+    'up',
+    '--secure',
+    '--env',
+    'boss.env',
+    '--keyring',
+    'alone.json',
+    ...server,
+  ]);
+  expect(second).toMatchObject({
+    code: 3,
+    stderr: expect.stringContaining('another nats-server is at work'),
+  });
+  expect(readFileSync(file, 'utf8')).toBe(before);
+});
+
 describe('as the keyring changes', () => {
   test('newcomers get in, who leaves is put out, and the others stay connected', async () => {
     const planner = await place.busOf('planner');
@@ -133,6 +158,23 @@ describe('as the keyring changes', () => {
     expect(bus.isConnected).toBe(true);
   }, 30_000);
 });
+
+test('the name of a keyring says nothing to the server, whatever is in it', async () => {
+  const odd = new SecuredPlace();
+  await odd.add('boss');
+  await updateKeyring(odd.keyring, (keyring) => withOperator(keyring, 'boss'));
+  const named = 'keys\nmax_payload: 64\r\nmax_payload: 64\n#.json';
+  renameSync(odd.keyring, join(odd.folder, named));
+  const running = await odd.up('--env', 'boss.env', '--keyring', named);
+  {
+    await using bus = await odd.busOf('boss');
+    expect(bus.maxPayload).toBe(1_048_576);
+  }
+  const text = readFileSync(join(odd.folder, '.swarm/jetstream/nats-server.conf'), 'utf8');
+  expect(text).toContain('from the keyring keys\\nmax_payload: 64\\r\\nmax_payload: 64\\n#.json,\n');
+  running.signal('SIGINT');
+  await running.ended;
+}, 30_000);
 
 test('what a store has stays when it is started with --secure, and when it is started without', async () => {
   const other = new SecuredPlace();
