@@ -2,10 +2,12 @@ import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { printEnvelope } from '../../src/agent/envelope.ts';
 import { busStatus } from '../../src/base/events.ts';
 import { readCheckpoints } from '../../src/bus/checkpoints.ts';
 import { connectBus } from '../../src/bus/connection.ts';
-import { findById } from '../../src/bus/find.ts';
+import { findSent } from '../../src/bus/find.ts';
+import { encodeHeaders } from '../../src/bus/headers.ts';
 import { updateKeyring, withAgent, withOperator, withoutAgent } from '../../src/identity/keyring-edit.ts';
 import { failureOf } from '../bus/broker.ts';
 import { natsServerPath } from '../support/nats.ts';
@@ -41,15 +43,16 @@ describe('agents of the keyring', () => {
     await planner.close();
 
     await using bus = await place.busOf('planner');
-    const asked = {
-      stream: 'THREADS',
+    const message = (id: string) => ({
       subject: 'thread.t1.planner',
-      sinceNs: record.header.tsNs - 1_000_000_000n,
-    };
-    expect(await findById(bus, { ...asked, id: record.leaf })).toMatchObject({ seq });
-    expect(await findById(bus, { ...asked, id: '0'.repeat(64) })).toBeUndefined();
-    const later = { ...asked, id: record.leaf, sinceNs: asked.sinceNs + 60_000_000_000n };
-    expect(await findById(bus, later)).toBeUndefined();
+      headers: encodeHeaders(id, printEnvelope(record)),
+      data: Buffer.from('{"n":1}'),
+    });
+    const sinceNs = record.header.tsNs - 1_000_000_000n;
+    const asked = { stream: 'THREADS', message: message(record.leaf), sinceNs };
+    expect(await findSent(bus, asked)).toMatchObject({ seq });
+    expect(await findSent(bus, { ...asked, message: message('0'.repeat(64)) })).toBeUndefined();
+    expect(await findSent(bus, { ...asked, sinceNs: sinceNs + 60_000_000_000n })).toBeUndefined();
     const checkpoints: string[] = [];
     for await (const { subject } of readCheckpoints(bus)) checkpoints.push(subject);
     expect(checkpoints).toContain('checkpoint.planner');
