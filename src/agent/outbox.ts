@@ -12,7 +12,8 @@ import { messageOf } from '../base/errors.ts';
 import type { Subject } from '../base/subject.ts';
 import { requireClock } from '../bus/clock.ts';
 import type { Bus } from '../bus/connection.ts';
-import { findById } from '../bus/find.ts';
+import { findSent } from '../bus/find.ts';
+import { encodeHeaders } from '../bus/headers.ts';
 import type { Publisher } from '../bus/publisher.ts';
 import { PublishError } from '../bus/refusal.ts';
 import { firstSaidAs } from '../handler/received.ts';
@@ -55,6 +56,11 @@ export class Outbox {
 
   constructor(parts: OutboxParts) {
     this.#parts = parts;
+  }
+
+  /** Aborted once `close` waits no longer: nothing more should be sent. */
+  get closing(): AbortSignal {
+    return this.#closing.signal;
   }
 
   /** Logs `draft` and sends it. Throws what `LogWriter.append` and `Publisher.publish` throw. */
@@ -164,7 +170,7 @@ export class Outbox {
           { cause: error },
         );
       if (isLeft() && !bus.isConnected) return left(error.mayBeStored);
-      const seq = error.mayBeStored ? await this.#whereStored(record) : undefined;
+      const seq = error.mayBeStored ? await this.#whereStored(record, payload) : undefined;
       if (seq !== undefined) return { seq, record };
       return error.code === 'BUS_UNCONFIRMED' && isLeft() ? left(false) : error;
     }
@@ -180,12 +186,15 @@ export class Outbox {
   /**
    * Returns where the stream keeps the record, stored in time to count as fresh: a stale copy is as good as none.
    */
-  async #whereStored({ header, leaf }: SignedRecord): Promise<number | undefined> {
+  async #whereStored(record: SignedRecord, data: Uint8Array): Promise<number | undefined> {
+    const { header, leaf } = record;
     const { bus, stream, freshForNs } = this.#parts;
-    const asked = { stream, subject: header.subject, id: leaf, sinceNs: header.tsNs - freshForNs };
+    const headers = encodeHeaders(leaf, printEnvelope(record));
+    const message = { subject: header.subject, headers, data };
+    const asked = { stream, message, sinceNs: header.tsNs - freshForNs };
     for (let triesLeft = searchTries; ; ) {
       try {
-        const found = await findById(bus, asked);
+        const found = await findSent(bus, asked);
         if (found === undefined) return undefined;
         const age = found.timestampNs - header.tsNs;
         return age <= freshForNs && age >= -freshForNs ? found.seq : undefined;

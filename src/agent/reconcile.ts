@@ -44,6 +44,8 @@ export interface ReconcileOptions {
   readonly onProgress?: (progress: { readonly bytes: number; readonly totalBytes: number }) => void;
   /** The log's size, for `onProgress`. @default 0 */
   readonly logBytes?: number;
+  /** Aborted, it throws the signal's reason. */
+  readonly signal?: AbortSignal;
 }
 
 /** One thing that differs. */
@@ -81,7 +83,7 @@ export interface Reconciliation {
 
 /**
  * Holds the log against the stream. Throws `LOG_OPEN`, `BUS_STREAM` where the stream is not there or cannot be read to its
- * end, `BUS_PERMISSION`.
+ * end, `BUS_PERMISSION`, the reason of an aborted `signal`.
  */
 export async function reconcile(bus: Bus, options: ReconcileOptions): Promise<Reconciliation> {
   const { log, stream, keyring, swarm, clock = systemClock(), listedAtMost = 10_000 } = options;
@@ -134,15 +136,16 @@ export async function* missingRecords({ log, missing }: Reconciliation): AsyncGe
   for await (const { record } of recordsAt(log, missing)) yield record;
 }
 
-/** Returns what tells `onProgress` of so many bytes more, the log's and the stream's together. */
+/** Returns what tells `onProgress` of so many bytes more, the log's and the stream's together, and throws once `signal` is aborted. */
 function progressOf(
-  { logBytes = 0, onProgress }: ReconcileOptions,
+  { logBytes = 0, onProgress, signal }: ReconcileOptions,
   { bytes }: StreamState,
 ): (more: number) => void {
   const totalBytes = logBytes + bytes;
   let done = 0;
   let told = 0;
   return (more) => {
+    signal?.throwIfAborted();
     done += more;
     if (done - told < 1 << 20) return;
     told = done;

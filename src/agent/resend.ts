@@ -23,6 +23,8 @@ export interface ResendParts {
   /** The broker's time. */
   readonly now: () => bigint;
   readonly freshForNs: bigint;
+  /** Aborted, the rest is not sent. */
+  readonly signal: AbortSignal;
   /** Called after each. */
   readonly onProgress?: ((resent: number) => void) | undefined;
 }
@@ -36,7 +38,7 @@ export async function resend(
   records: AsyncIterable<SignedRecord> | Iterable<SignedRecord>,
   parts: ResendParts,
 ): Promise<Sent> {
-  const { outbox, check, isOurs, now, freshForNs, onProgress } = parts;
+  const { outbox, check, isOurs, now, freshForNs, signal, onProgress } = parts;
   let resent = 0;
   let others = 0;
   const failures: string[] = [];
@@ -48,6 +50,7 @@ export async function resend(
       continue;
     }
     if (sending.size >= window) await Promise.race(sending);
+    if (signal.aborted) break;
     const age = now() - record.header.tsNs;
     const anew = age >= freshForNs || age <= -freshForNs;
     // Said anew it is logged before it is sent: what goes as it is, after it, must not be faster.

@@ -28,6 +28,13 @@ export interface Resent extends Sent {
   readonly mended: readonly string[];
 }
 
+interface Sending {
+  /** Called with how many messages were sent again. */
+  readonly onProgress?: ((resent: number) => void) | undefined;
+  /** Aborted, nothing more is begun. */
+  readonly signal?: AbortSignal | undefined;
+}
+
 export interface ResendingParts {
   readonly key: SigningKey;
   readonly swarm: string | undefined;
@@ -71,17 +78,19 @@ export class Resending {
 
   /**
    * Sends what `look` finds missing, and returns what it found with what came of it. Waits for another process of ours that
-   * is at it. Throws `BUS_CLOSED` and what `look` throws.
+   * is at it. Throws `BUS_CLOSED`, what `look` throws, and the reason of an aborted `signal` once what is on its way is sent.
    */
   async sendMissing(
     look: () => Promise<Reconciliation>,
-    onProgress: ((resent: number) => void) | undefined,
+    { onProgress, signal }: Sending,
   ): Promise<Reconciliation & { readonly resent: Resent }> {
-    const claimed = await this.#claim();
+    const claimed = await this.#claim(signal);
     try {
       const mended = await this.#mend();
       const found = await look();
-      return { ...found, resent: { mended, ...(await this.#send(missingRecords(found), onProgress)) } };
+      const sent = await this.#send(missingRecords(found), { onProgress, signal });
+      signal?.throwIfAborted();
+      return { ...found, resent: { mended, ...sent } };
     } finally {
       claimed.close();
     }
@@ -92,8 +101,9 @@ export class Resending {
     (await this.#claim()).close();
   }
 
-  async #claim(): Promise<{ close(): void }> {
+  async #claim(signal?: AbortSignal): Promise<{ close(): void }> {
     for (;;) {
+      signal?.throwIfAborted();
       this.#parts.requireOpen();
       const claimed = claim(this.#parts.log.path, this.#task);
       if (claimed !== undefined) return claimed;
@@ -111,7 +121,7 @@ export class Resending {
 
   async #send(
     records: AsyncIterable<SignedRecord> | Iterable<SignedRecord>,
-    onProgress?: (resent: number) => void,
+    { onProgress, signal }: Sending = {},
   ): Promise<Sent> {
     const { key, swarm, publisher, clock, outbox, freshForNs, requirePermission } = this.#parts;
     const { offsetNs } = await publisher.measureClock();
@@ -125,6 +135,7 @@ export class Resending {
         if (header.swarm === swarm) return;
         throw new SwarmError('USAGE', `it was said in swarm ${header.swarm ?? '(none)'}`);
       },
+      signal: signal === undefined ? outbox.closing : AbortSignal.any([outbox.closing, signal]),
       onProgress,
     });
   }

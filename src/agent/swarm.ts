@@ -86,6 +86,8 @@ export interface ReconcileRun {
   readonly onProgress?: (progress: { readonly bytes: number; readonly totalBytes: number }) => void;
   /** @default 0 */
   readonly logBytes?: number;
+  /** Aborted, it throws the signal's reason; messages that are on their way are sent before that. */
+  readonly signal?: AbortSignal;
   /** Called with how many messages were sent again. */
   readonly onResent?: (resent: number) => void;
 }
@@ -404,7 +406,9 @@ export class Swarm implements AgentHost<RunOptions, Handling>, BranchHost, Async
     const { resend: isResending = false, onResent, ...rest } = options;
     const look = (): Promise<Reconciliation> =>
       reconcile(bus, { ...rest, log: log.path, stream, keyring, swarm, clock });
-    return isResending ? await this.#resending.sendMissing(look, onResent) : await look();
+    return isResending
+      ? await this.#resending.sendMissing(look, { onProgress: onResent, signal: rest.signal })
+      : await look();
   }
 
   /** @internal Sends again what earlier sessions left unconfirmed, while other work goes on; leaving waits for it. */

@@ -41,7 +41,7 @@ export interface Service {
 /** Returns the services that agents of `stream` need, whichever of them each is permitted. */
 export function servicesOf(stream: string): readonly Service[] {
   const said = [threadsStream, checkpointsStream, deadStream].flatMap(({ subjects }) => subjects);
-  const once = [...said, ...readingOf(stream), `$JS.API.CONSUMER.INFO.${stream}.*`, `$JS.ACK.${stream}.>`];
+  const once = [...said, ...readingOf(stream), `$JS.API.CONSUMER.INFO.${stream}.*`, ...acksOf(stream, '*')];
   return [
     ...once.map((subject) => ({ subject, answersOften: false })),
     { subject: `$JS.API.CONSUMER.MSG.NEXT.${stream}.*`, answersOften: true },
@@ -57,13 +57,22 @@ function readingOf(stream: string): string[] {
   ];
 }
 
+/**
+ * Returns what acks what `consumer` hands out, as servers spell it, and as they will: with domain and account before the
+ * stream, and perhaps more behind (NATS ADR-15). Token by token: with a `>` right behind the consumer, what is this one's in
+ * one form would be another's in the other.
+ */
+function acksOf(stream: string, consumer: string): string[] {
+  return [`$JS.ACK.${stream}.${consumer}.*.*.*.*.*`, `$JS.ACK.*.*.${stream}.${consumer}.*.*.*.*.>`];
+}
+
 /** Returns the permissions of a client of `stream`. */
 export function permissionsOf(client: ClientRights, stream: string): Permissions {
   const { name, publish, inboxPrefix, isOperator } = client;
   const durables = Object.keys(client.durables);
   const heard = Object.values(client.durables).flat().flatMap(withinThreads);
   const administration = isOperator
-    ? ['$JS.API.>', `$JS.ACK.${stream}.>`, 'replay.>']
+    ? ['$JS.API.>', ...acksOf(stream, '*'), 'replay.>']
     : [
         ...readingOf(stream),
         ...durables.flatMap((durable) => [
@@ -77,7 +86,7 @@ export function permissionsOf(client: ClientRights, stream: string): Permissions
       ...new Set(heard.map((pattern) => `dead.${pattern}`)),
       `checkpoint.${name}`,
       ...administration,
-      ...durables.map((durable) => `$JS.ACK.${stream}.${durable}.>`),
+      ...durables.flatMap((durable) => acksOf(stream, durable)),
     ],
     subscribe: [`${inboxPrefix}.>`],
   };

@@ -21,7 +21,7 @@ export interface Published {
 export interface PublishHome {
   readonly stream: string;
   readonly brokerClock: BrokerClock;
-  /** The stream has the message, and it is not certain that it took it in time: looks, and settles it. */
+  /** The stream has the id, and it is not certain that it took the message itself, and in time: looks, and settles it. */
   onDoubtful(publish: Publish, published: Published): void;
   /** Nobody listens on a subject: finds out whether that will pass. */
   onNoResponders(): void;
@@ -31,7 +31,6 @@ export interface PublishParts {
   readonly subject: string;
   readonly data: Uint8Array;
   readonly headers: EncodedHeaders;
-  readonly id: string;
   readonly freshFromNs: bigint;
   readonly freshUntilNs: bigint;
 }
@@ -40,8 +39,8 @@ const retryAtMostMs = 2_000;
 
 /** One message on its way into the stream. */
 export class Publish extends Request {
+  declare readonly headers: EncodedHeaders;
   readonly #home: PublishHome;
-  readonly id: string;
   readonly #freshFromNs: bigint;
   readonly #freshUntilNs: bigint;
   readonly #resolve: (published: Published) => void;
@@ -57,7 +56,6 @@ export class Publish extends Request {
   ) {
     super(parts.subject, parts.data, parts.headers);
     this.#home = home;
-    this.id = parts.id;
     this.#freshFromNs = parts.freshFromNs;
     this.#freshUntilNs = parts.freshUntilNs;
     this.#resolve = resolve;
@@ -90,7 +88,7 @@ export class Publish extends Request {
       );
     } else {
       const published = { seq: ack.seq, duplicate: ack.duplicate === true };
-      if (this.#isCertainlyFresh) this.#resolve(published);
+      if (this.#isCertainlyFresh && !published.duplicate) this.#resolve(published);
       else this.#home.onDoubtful(this, published);
     }
     return true;
@@ -112,7 +110,9 @@ export class Publish extends Request {
       this.#resolve(published);
     } else {
       const words =
-        storedNs === undefined ? 'the stream has lost it' : 'the stream took it when it was stale';
+        storedNs === undefined
+          ? 'what the stream has there is not it'
+          : 'the stream took it when it was stale';
       this.giveUp({ why: 'expired', words, mayHaveArrived: true });
     }
   }

@@ -8,7 +8,7 @@
  *
  * Fresh is what the broker's timestamp says, and clocks step. So the time is asked anew whenever a message is
  * about to be sent, and an acknowledgement is believed as it is only where no doubt is possible; otherwise, and
- * whenever the message was sent more than once, the stream is asked when it stored it.
+ * whenever the message was sent more than once or the stream had its id already, the stream is asked what it stored, and when.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { StreamInfo } from '@nats-io/jetstream';
@@ -20,7 +20,7 @@ import type { ClockOffset } from './clock.ts';
 import type { Bus } from './connection.ts';
 import { encodeHeaders, type HeaderValues } from './headers.ts';
 import { Publish, type Published, type PublishHome } from './publish.ts';
-import { readStored } from './read-message.ts';
+import { isStoredAsSent, readStored } from './read-message.ts';
 import { PublishError } from './refusal.ts';
 import { Requests } from './requests.ts';
 import { brokerTime, isStreamMissing } from './stream.ts';
@@ -88,7 +88,7 @@ export class Publisher implements AsyncDisposable {
         reject(tooLarge(subject, size, this.#bus.maxPayload));
         return;
       }
-      const parts = { subject, data, headers, id, freshFromNs, freshUntilNs };
+      const parts = { subject, data, headers, freshFromNs, freshUntilNs };
       this.#requests.send(new Publish(this.#home, parts, resolve, reject));
     });
   }
@@ -131,8 +131,9 @@ export class Publisher implements AsyncDisposable {
       const { session } = bus;
       try {
         const { seq } = published;
-        const found = await readStored(bus, { stream: this.#home.stream, seq, id: publish.id });
-        publish.settleByTime(published, found?.timestampNs);
+        const found = await readStored(bus, { stream: this.#home.stream, seq });
+        const isThere = found !== undefined && isStoredAsSent(found, publish);
+        publish.settleByTime(published, isThere ? found.timestampNs : undefined);
         return;
       } catch (thrown) {
         if (bus.isConnected && bus.session === session) triesLeft -= 1; // else the question went down with the connection

@@ -6,7 +6,7 @@
  */
 import { messageOf, SwarmError } from '../base/errors.ts';
 import type { Bus } from './connection.ts';
-import { ReceivedHeaders } from './headers.ts';
+import { type EncodedHeaders, ReceivedHeaders } from './headers.ts';
 import { parseTime } from './time.ts';
 
 export interface StoredPlace {
@@ -22,16 +22,37 @@ export interface StoredMessage extends StoredPlace {
   readonly data: Uint8Array;
 }
 
-/**
- * Returns when the broker stored the message of this id at `seq`; `undefined` if it has none or another there.
- * Throws `BUS_STREAM` if it does not answer.
- */
+/** A message as it is sent, its id among the headers. */
+export interface SentMessage {
+  readonly subject: string;
+  readonly headers: EncodedHeaders;
+  readonly data: Uint8Array;
+}
+
+/** Returns the message at `seq`; `undefined` if there is none. Throws `BUS_STREAM` if the broker does not answer. */
 export async function readStored(
   bus: Bus,
-  { stream, seq, id }: { readonly stream: string; readonly seq: number; readonly id: string },
-): Promise<StoredPlace | undefined> {
-  const message = await readMessage(bus, stream, { seq });
-  return message?.headers.messageId === id ? { seq, timestampNs: message.timestampNs } : undefined;
+  { stream, seq }: { readonly stream: string; readonly seq: number },
+): Promise<StoredMessage | undefined> {
+  return await readMessage(bus, stream, { seq });
+}
+
+/**
+ * Reports whether what is stored is the message that was sent, under the id that every broker reads; it may have more
+ * headers. The id alone says nothing: whoever reads it somewhere can store another message under it.
+ */
+export function isStoredAsSent(stored: StoredMessage, sent: SentMessage): boolean {
+  const headers = new ReceivedHeaders(sent.headers.bytes);
+  return (
+    stored.headers.messageId === headers.messageId &&
+    stored.subject === sent.subject &&
+    headers.names().every((name) => isSame(headers.values(name), stored.headers.values(name))) &&
+    Buffer.compare(stored.data, sent.data) === 0
+  );
+}
+
+function isSame(one: readonly string[], other: readonly string[]): boolean {
+  return one.length === other.length && one.every((value, index) => value === other[index]);
 }
 
 /** Returns the first message on `subject`, wildcards allowed, at `seq` or after it; throws `BUS_STREAM`. */

@@ -17,7 +17,7 @@ export class PublishError extends SwarmError {
   readonly reason: string;
   /** The broker's `err_code`, if it gave one. */
   readonly brokerCode: number | undefined;
-  /** False if the message is certainly not in the stream; otherwise look (`findById`). */
+  /** False if the message is certainly not in the stream; otherwise look (`findSent`). */
   readonly mayBeStored: boolean;
 
   constructor(

@@ -56,8 +56,8 @@ export class ReplayStream implements Sink, AsyncDisposable {
   }
 
   async has(number: number, leaf: Sha256Hex): Promise<boolean> {
-    const asked = { stream: this.#stream, seq: number, id: leaf };
-    return (await readStored(this.#bus, asked)) !== undefined;
+    const stored = await readStored(this.#bus, { stream: this.#stream, seq: number });
+    return stored?.headers.messageId === leaf;
   }
 
   async send(number: number, record: SignedRecord, payload: Uint8Array): Promise<void> {

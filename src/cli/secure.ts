@@ -13,11 +13,11 @@ import { permissionsOf, servicesOf } from '../bus/permissions.ts';
 import type { SigningKey } from '../identity/key.ts';
 import { type Keyring, loadKeyring } from '../identity/keyring.ts';
 import { printNkey } from '../identity/nkey.ts';
-import { type ServerUser, type ServerUsers, writeConfigurations } from '../server/configuration.ts';
+import { configureServers, type ServerUser, type ServerUsers } from '../server/configuration.ts';
 import type { ConfiguredServer, NatsCluster, ServerPlace } from '../server/nats-cluster.ts';
 import type { NatsServer } from '../server/nats-server.ts';
 import { equipServers, type Waiting } from './equipping.ts';
-import type { Output } from './output.ts';
+import { type Output, printable } from './output.ts';
 
 const lookEveryMs = 500;
 const reloadWithinMs = 10_000;
@@ -42,6 +42,8 @@ interface SecuringParts {
 }
 
 export class Securing {
+  /** Each goes by the keyring as it was read last. */
+  readonly servers: readonly ConfiguredServer[];
   readonly #parts: SecuringParts;
   readonly #listeners = new Set<(line: string) => void>();
   #told: Told;
@@ -52,6 +54,9 @@ export class Securing {
   private constructor(parts: SecuringParts, told: Told) {
     this.#parts = parts;
     this.#told = told;
+    const heading = headingFor(parts.settings.keyring);
+    this.servers = configureServers(parts.places, () => ({ heading, users: this.#told.users }));
+    this.#tellOfTheLockedOut();
   }
 
   /**
@@ -66,14 +71,11 @@ export class Securing {
     return new Securing(options, tell(keyring, settings, key));
   }
 
-  /** Writes the configuration of each server, and returns where they are. */
-  async configure(): Promise<readonly ConfiguredServer[]> {
-    const { settings, places, out } = this.#parts;
-    const { users, without } = this.#told;
-    for (const name of without) {
+  #tellOfTheLockedOut(): void {
+    const { settings, out } = this.#parts;
+    for (const name of this.#told.without) {
       out.warn(`${name} has no NKey in ${settings.keyring}, and cannot log in; \`swarm keys add\` its line`);
     }
-    return await writeConfigurations(places, { heading: headingFor(settings.keyring), users });
   }
 
   /** To be told each line that a server logs. */
@@ -110,7 +112,8 @@ export class Securing {
       if (this.#isApplied && isSame(told, this.#told)) return;
       this.#isApplied = false;
       this.#told = told;
-      await this.configure();
+      this.#tellOfTheLockedOut();
+      await Promise.all(this.servers.map((server) => server.writeConfigFile()));
       await Promise.all(cluster.servers.map((server) => this.#reload(server, until)));
       await this.#equip(cluster, { until, mayRestart: false });
       this.#isApplied = true;
@@ -211,7 +214,7 @@ function isSame(one: Told, other: Told): boolean {
 
 function headingFor(keyring: string): string[] {
   return [
-    `Who may connect, and what each may do. Written by \`swarm up --secure\` from the keyring ${keyring},`,
+    `Who may connect, and what each may do. Written by \`swarm up --secure\` from the keyring ${printable(keyring)},`,
     'and anew whenever that changes: change the keyring, with `swarm keys`, and not this file.',
     '',
     'Each agent logs in by signing with its own key. It may publish what the keyring lets it say (thread.…), the',

@@ -78,10 +78,22 @@ function merged(name: string, key: KeyringKey, again: KeyringKey): KeyringKey {
   return { ...key, ...again };
 }
 
-/** Returns `keyring` with the agent of that name as its operator; throws `USAGE` where there is none. */
-export function withOperator(keyring: Keyring, name: string): Keyring {
+/**
+ * Returns `keyring` with the agent of that name as its operator. Throws `USAGE` where there is no such agent, and
+ * `KEYRING_CONFLICT` where another is the operator and `replace` is not set.
+ */
+export function withOperator(
+  keyring: Keyring,
+  name: string,
+  { replace = false }: { readonly replace?: boolean } = {},
+): Keyring {
   if (keyring.named(name) === undefined) throw noAgent(keyring, name);
-  if (keyring.operator === name) return keyring;
+  const { operator } = keyring;
+  if (operator === name) return keyring;
+  if (operator !== undefined && !replace) {
+    const way = `\`swarm keys add LINE --operator --force\` puts ${name} in its place`;
+    throw new SwarmError('KEYRING_CONFLICT', `${operator} is the operator; ${way}`);
+  }
   const { agents, ...rest } = keyring.file;
   return Keyring.from({ ...rest, operator: name, agents }, 'the keyring with this change');
 }

@@ -6,7 +6,8 @@
  * both here and among its arguments, does not survive the reading.
  */
 import { join } from 'node:path';
-import { makeFolder, writeFileDurably } from '../base/durable.ts';
+import { writeFileDurably } from '../base/durable.ts';
+import { messageOf, SwarmError } from '../base/errors.ts';
 import type { ConfiguredServer, ServerPlace } from './nats-cluster.ts';
 import { globalAccount, streamsAccount } from './store.ts';
 
@@ -44,19 +45,27 @@ interface Configuration {
   readonly users: ServerUsers | 'anybody';
 }
 
-/** Writes the configuration of each place into its store, as `nats-server.conf`, and returns where it is. */
-export async function writeConfigurations(
+/**
+ * Returns a server for each place, whose configuration is `nats-server.conf` in its store: what `current` returns whenever
+ * that is written. Nothing is written yet, for the store may be another's.
+ */
+export function configureServers(
   places: readonly ServerPlace[],
-  rest: Omit<Configuration, 'place'>,
-): Promise<readonly ConfiguredServer[]> {
-  return await Promise.all(
-    places.map(async (place) => {
-      const configFile = join(place.storeDir, 'nats-server.conf');
-      await makeFolder(place.storeDir);
-      await writeFileDurably(configFile, printConfiguration({ place, ...rest }), { mode: 0o600 });
-      return { place, configFile, account: rest.users === 'anybody' ? globalAccount : streamsAccount };
-    }),
-  );
+  current: () => Omit<Configuration, 'place'>,
+): readonly ConfiguredServer[] {
+  const account = current().users === 'anybody' ? globalAccount : streamsAccount;
+  return places.map((place) => {
+    const configFile = join(place.storeDir, 'nats-server.conf');
+    const writeConfigFile = async (): Promise<void> => {
+      const text = printConfiguration({ place, ...current() });
+      try {
+        await writeFileDurably(configFile, text, { mode: 0o600 });
+      } catch (cause) {
+        throw new SwarmError('SERVER_START', `cannot write ${configFile}: ${messageOf(cause)}`, { cause });
+      }
+    };
+    return { place, configFile, account, writeConfigFile };
+  });
 }
 
 /**

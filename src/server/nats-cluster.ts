@@ -38,8 +38,10 @@ export async function placesOfCluster(storeDir: string, size: number): Promise<r
 
 export interface ConfiguredServer {
   readonly place: ServerPlace;
-  /** Its configuration, which says so. */
+  /** Its configuration, which says so once it is written. */
   readonly configFile: string;
+  /** Writes it as it should be now; while nobody else is at work in the store. */
+  readonly writeConfigFile: () => Promise<void>;
   /** Where by that its streams are. */
   readonly account: StoreAccount;
 }
@@ -65,15 +67,16 @@ export function clusterOfOne(server: NatsServer): NatsCluster {
  */
 export async function startNatsCluster(
   members: readonly ConfiguredServer[],
-  options: Omit<StartOptions, 'storeDir' | 'configFile' | 'jetstream' | 'store'> = {},
+  options: Omit<StartOptions, 'storeDir' | 'configFile' | 'writeConfigFile' | 'jetstream' | 'store'> = {},
 ): Promise<NatsCluster> {
   const { port = 0, monitorPort, ...rest } = options;
   const nth = (first: number, index: number): number => (first === 0 ? 0 : first + index);
-  const starts = members.map(({ place, configFile, account }, index) =>
+  const starts = members.map(({ place, configFile, writeConfigFile, account }, index) =>
     startNatsServer({
       ...rest,
       storeDir: place.storeDir,
       configFile,
+      writeConfigFile,
       jetstream: 'configured',
       store: { account, isClustered: place.cluster !== undefined },
       port: nth(port, index),

@@ -41,6 +41,8 @@ export interface StartOptions {
   readonly serverName?: string;
   /** A configuration file; the options here go before what it says. */
   readonly configFile?: string;
+  /** Writes that file. Called before each start, when no other server can be at work in the store. @default it is there */
+  readonly writeConfigFile?: () => Promise<void>;
   /** More arguments; they go before everything else. */
   readonly args?: readonly string[];
   /** Told each line that the server logs. */
@@ -146,6 +148,7 @@ class LocalServer implements NatsServer {
     try {
       const { account, isClustered } = this.#options.store ?? { account: globalAccount, isClustered: false };
       if (lock !== undefined) await settleStreams(this.storeDir, account, { isClustered });
+      await this.#options.writeConfigFile?.();
       await this.#spawn(jetstream, lock);
     } finally {
       await lock?.close(); // the server has inherited it, and holds it for as long as it runs

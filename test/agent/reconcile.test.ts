@@ -356,6 +356,43 @@ describe('a broker that lost acknowledged messages', () => {
     expect(report).toMatchObject({ messages: 3, differences: [], counted: { agreed: 3, repeated: 0 } });
   });
 
+  test('is filled no further once that is broken off, and told the rest the next time', async () => {
+    const { server, place } = await scene();
+    const planner = await place.join('planner', { resend: false });
+    await (await saying(place, Array(600).fill('lost'))).close();
+    const stop = new AbortController();
+    const onResent = (): void => stop.abort(new Error('that is enough'));
+    await expect(planner.reconcile({ resend: true, onResent, signal: stop.signal })).rejects.toThrow(
+      'that is enough',
+    );
+    const { differences, messages } = await found(place, server.url);
+    expect(messages).toBeGreaterThan(0);
+    expect(messages).toBeLessThan(600);
+    expect(differences).toHaveLength(600 - messages);
+    await planner.reconcile({ resend: true });
+    await planner.close();
+    expect(await found(place, server.url)).toMatchObject({ messages: 600, differences: [] });
+  });
+
+  test('is filled no further, and nothing is said anew, once the swarm was left', async () => {
+    const { server, place } = await scene();
+    const planner = await place.join('planner', { resend: false, duplicateWindowMs: 2_000 });
+    await (await saying(place, Array(2_000).fill('lost'))).close();
+    await wait(1_500); // a record is fresh for one second
+    let closed: Promise<void> | undefined;
+    await planner.reconcile({
+      resend: true,
+      onResent: () => {
+        closed ??= planner.close();
+      },
+    });
+    await closed;
+    const report = await found(place, server.url);
+    expect(report.messages).toBeGreaterThan(0);
+    expect(report.records).toBeLessThan(2_000 + report.messages + 300); // those that were on their way
+    expect(report.records).toBeLessThan(3_500);
+  });
+
   test('has a durable past its end, which a listener that stays connected is not left with', async () => {
     const { server, place } = await scene();
     await talk(place, 'planner', 1);

@@ -7,8 +7,10 @@ import type { SwarmError } from '../../src/base/errors.ts';
 import { busStatus } from '../../src/base/events.ts';
 import { parseSubject, type Subject } from '../../src/base/subject.ts';
 import type { Bus } from '../../src/bus/connection.ts';
+import { encodeHeaders } from '../../src/bus/headers.ts';
 import type { Published } from '../../src/bus/publish.ts';
 import { Publisher, type PublishOptions } from '../../src/bus/publisher.ts';
+import type { SentMessage } from '../../src/bus/read-message.ts';
 import { ensureStream, type StreamWanted } from '../../src/bus/stream.ts';
 import type { NatsServer, StartOptions } from '../../src/server/nats-server.ts';
 import { temporaryFolder } from '../support/folder.ts';
@@ -38,6 +40,11 @@ export async function newStream(
   const name = `S${n}`;
   await ensureStream(bus, { name, subjects: [`thread.s${n}.>`], ...wanted });
   return { name, subject: parseSubject(`thread.s${n}.planner`) };
+}
+
+/** Returns what a publisher sends for a message without further headers. */
+export function sentAs(id: string, subject: string, data: string): SentMessage {
+  return { subject, headers: encodeHeaders(id, {}), data: Buffer.from(data) };
 }
 
 /** Publishes `count` messages, whose payloads count from 0. */

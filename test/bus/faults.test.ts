@@ -2,11 +2,11 @@
 import { expect, test } from 'vitest';
 import { type Bus, connectBus } from '../../src/bus/connection.ts';
 import { openConsumer } from '../../src/bus/consumer.ts';
-import { findById } from '../../src/bus/find.ts';
+import { findSent } from '../../src/bus/find.ts';
 import { openPublisher } from '../../src/bus/publisher.ts';
 import { cableTo } from '../support/cable.ts';
 import { testServer } from '../support/nats.ts';
-import { failureOf, freeze, fresh, newStream } from './broker.ts';
+import { failureOf, freeze, fresh, newStream, sentAs } from './broker.ts';
 
 const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -54,9 +54,10 @@ test('what was not confirmed in time is given up, and can be found afterwards', 
     { code: 'BUS_UNCONFIRMED', reason: 'unconfirmed', mayBeStored: false },
   ]);
   await bus.roundTripMs();
-  const where = { stream: name, subject, sinceNs: 0n };
-  expect(await findById(bus, { ...where, id: 'sent' })).toMatchObject({ seq: 1 });
-  expect(await findById(bus, { ...where, id: 'waiting' })).toBeUndefined();
+  const found = (words: string): ReturnType<typeof findSent> =>
+    findSent(bus, { stream: name, message: sentAs(words, subject, words), sinceNs: 0n });
+  expect(await found('sent')).toMatchObject({ seq: 1 });
+  expect(await found('waiting')).toBeUndefined();
 });
 
 test('a search that the server does not answer at first is tried again, and finds', async () => {
@@ -66,7 +67,12 @@ test('a search that the server does not answer at first is tried again, and find
   await using publisher = openPublisher(bus, { stream: name });
   await publisher.publish(subject, Buffer.from('1'), fresh(15_000, 'here'));
   await freeze(server);
-  const found = findById(bus, { stream: name, subject, sinceNs: 0n, id: 'here', withinMs: 20_000 });
+  const found = findSent(bus, {
+    stream: name,
+    message: sentAs('here', subject, '1'),
+    sinceNs: 0n,
+    withinMs: 20_000,
+  });
   await wait(5_500); // longer than a request waits
   server.kill('SIGCONT');
   expect(await found).toMatchObject({ seq: 1 });

@@ -25,7 +25,8 @@ test('an agent may do what it must, and nothing that creates, changes or deletes
       '$JS.API.STREAM.MSG.GET.DEAD',
       '$JS.API.CONSUMER.INFO.THREADS.work',
       '$JS.API.CONSUMER.MSG.NEXT.THREADS.work',
-      '$JS.ACK.THREADS.work.>',
+      '$JS.ACK.THREADS.work.*.*.*.*.*',
+      '$JS.ACK.*.*.THREADS.work.*.*.*.*.>',
     ],
     subscribe: ['_INBOX_listener.>'],
   });

@@ -116,7 +116,27 @@ test('a secured cluster goes on when the leader of the stream is killed under lo
 }, 240_000);
 
 test('an open cluster has its streams on every server before the first agent comes', async () => {
-  const { running, facts } = await up(newFolder());
+  const folder = newFolder();
+  const { running, facts } = await up(folder);
+  const configurations = (): string[] =>
+    [1, 2, 3].map((n) => readFileSync(join(folder, `.swarm/jetstream/n${n}/nats-server.conf`), 'utf8'));
+  const before = configurations();
+  const second = start(folder, [
+    'up',
+    '--cluster',
+    '3',
+    '--server',
+    await natsServerPath(),
+    '--port',
+    '0',
+    '--no-monitor',
+  ]);
+  expect(await second.ended).toMatchObject({
+    code: 3,
+    stderr: expect.stringContaining('another nats-server is at work'),
+  });
+  expect(configurations()).toEqual(before);
+
   await using bus = await connectBus({ url: facts.url });
   for (const name of ['THREADS', 'CHECKPOINTS', 'DEAD']) {
     const { config, cluster } = await bus.manager.streams.info(name);

@@ -43,6 +43,9 @@ test('all is well where all is there, but for a server that syncs late', async (
   await using bus = await connectBus({ url: server.url });
   expect((await bus.manager.streams.info('THREADS')).state.consumer_count).toBe(0);
 
+  await using other = await testServer({ monitorPort: 0 });
+  const wrong = await doctor(folder, server.url, '--monitor', String(other.monitorUrl), '--no-round-trip');
+  expect(wrong.says.settings).toContain('name one server alone with --url');
   const closed = await doctor(folder, server.url, '--monitor', 'http://127.0.0.1:1', '--no-round-trip');
   expect([closed.levels.settings, closed.levels['round trip'], closed.code]).toEqual([
     'unknown',

@@ -251,9 +251,24 @@ describe.concurrent('keys add', () => {
       a	work=thread.x.b work=thread.y.b all=thread.>
       b	operator
       $ swarm keys add "$(cat a)" --durable work='thread.>' --operator
+      ! swarm: b is the operator; \`swarm keys add LINE --operator --force\` puts a in its place
+      [3]
+      $ swarm keys new --env c.env --operator
+      ! swarm: b is the operator; \`swarm keys add LINE --operator --force\` puts c in its place
+      [3]
+      $ swarm keys list | cut -f 1,5
+      a	work=thread.x.b work=thread.y.b all=thread.>
+      b	operator
+      $ swarm keys add "$(cat a)" --durable work='thread.>' --force
+      ! swarm: --force is about who is the operator, and goes with --operator
+      [2]
+      $ swarm keys add "$(cat a)" --durable work='thread.>' --operator --force
       ! Changed what a may do in swarm.keys.json. It may publish on: thread.*.a, thread.*.a.>
+      ! No longer: work=thread.x.b, work=thread.y.b, all=thread.>
       ! Its durables: work=thread.>
       ! It is the operator.
+      ! b is the operator no longer.
+      $ swarm -q keys add "$(cat a)" --operator
       $ swarm keys list | cut -f 1,5
       a	operator work=thread.>
       b	-

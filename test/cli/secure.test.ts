@@ -1,11 +1,13 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { printEnvelope } from '../../src/agent/envelope.ts';
 import { busStatus } from '../../src/base/events.ts';
 import { readCheckpoints } from '../../src/bus/checkpoints.ts';
 import { connectBus } from '../../src/bus/connection.ts';
-import { findById } from '../../src/bus/find.ts';
+import { findSent } from '../../src/bus/find.ts';
+import { encodeHeaders } from '../../src/bus/headers.ts';
 import { updateKeyring, withAgent, withOperator, withoutAgent } from '../../src/identity/keyring-edit.ts';
 import { failureOf } from '../bus/broker.ts';
 import { natsServerPath } from '../support/nats.ts';
@@ -41,15 +43,16 @@ describe('agents of the keyring', () => {
     await planner.close();
 
     await using bus = await place.busOf('planner');
-    const asked = {
-      stream: 'THREADS',
+    const message = (id: string) => ({
       subject: 'thread.t1.planner',
-      sinceNs: record.header.tsNs - 1_000_000_000n,
-    };
-    expect(await findById(bus, { ...asked, id: record.leaf })).toMatchObject({ seq });
-    expect(await findById(bus, { ...asked, id: '0'.repeat(64) })).toBeUndefined();
-    const later = { ...asked, id: record.leaf, sinceNs: asked.sinceNs + 60_000_000_000n };
-    expect(await findById(bus, later)).toBeUndefined();
+      headers: encodeHeaders(id, printEnvelope(record)),
+      data: Buffer.from('{"n":1}'),
+    });
+    const sinceNs = record.header.tsNs - 1_000_000_000n;
+    const asked = { stream: 'THREADS', message: message(record.leaf), sinceNs };
+    expect(await findSent(bus, asked)).toMatchObject({ seq });
+    expect(await findSent(bus, { ...asked, message: message('0'.repeat(64)) })).toBeUndefined();
+    expect(await findSent(bus, { ...asked, sinceNs: sinceNs + 60_000_000_000n })).toBeUndefined();
     const checkpoints: string[] = [];
     for await (const { subject } of readCheckpoints(bus)) checkpoints.push(subject);
     expect(checkpoints).toContain('checkpoint.planner');
@@ -86,6 +89,31 @@ test('the configuration can be read by a person, and names every agent', () => {
     expect(text).toContain(`      # ${who}\n      {\n`);
   expect(text).toContain('"thread.*.planner"\n');
   expect(text).not.toContain('">"');
+});
+
+test('a second one in the same store is refused, and leaves the configuration of the first as it is', async () => {
+  const file = join(place.folder, '.swarm/jetstream/nats-server.conf');
+  const before = readFileSync(file, 'utf8');
+  const [boss] = JSON.parse(readFileSync(place.keyring, 'utf8')).agents;
+  writeFileSync(
+    join(place.folder, 'alone.json'),
+    JSON.stringify({ version: 1, operator: 'boss', agents: [boss] }),
+  );
+  const server = ['--server', await natsServerPath(), '--port', '0', '--no-monitor'];
+  const second = await swarm(place.folder, [
+    'up',
+    '--secure',
+    '--env',
+    'boss.env',
+    '--keyring',
+    'alone.json',
+    ...server,
+  ]);
+  expect(second).toMatchObject({
+    code: 3,
+    stderr: expect.stringContaining('another nats-server is at work'),
+  });
+  expect(readFileSync(file, 'utf8')).toBe(before);
 });
 
 describe('as the keyring changes', () => {
@@ -133,6 +161,23 @@ describe('as the keyring changes', () => {
     expect(bus.isConnected).toBe(true);
   }, 30_000);
 });
+
+test('the name of a keyring says nothing to the server, whatever is in it', async () => {
+  const odd = new SecuredPlace();
+  await odd.add('boss');
+  await updateKeyring(odd.keyring, (keyring) => withOperator(keyring, 'boss'));
+  const named = 'keys\nmax_payload: 64\r\nmax_payload: 64\n#.json';
+  renameSync(odd.keyring, join(odd.folder, named));
+  const running = await odd.up('--env', 'boss.env', '--keyring', named);
+  {
+    await using bus = await odd.busOf('boss');
+    expect(bus.maxPayload).toBe(1_048_576);
+  }
+  const text = readFileSync(join(odd.folder, '.swarm/jetstream/nats-server.conf'), 'utf8');
+  expect(text).toContain('from the keyring keys\\nmax_payload: 64\\r\\nmax_payload: 64\\n#.json,\n');
+  running.signal('SIGINT');
+  await running.ended;
+}, 30_000);
 
 test('what a store has stays when it is started with --secure, and when it is started without', async () => {
   const other = new SecuredPlace();

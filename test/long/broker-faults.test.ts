@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, test } from 'vitest';
 import { equipServers } from '../../src/cli/equipping.ts';
-import { writeConfigurations } from '../../src/server/configuration.ts';
+import { configureServers } from '../../src/server/configuration.ts';
 import {
   clusterOfOne,
   type NatsCluster,
@@ -225,7 +225,7 @@ async function startServers(
     return clusterOfOne(await startNatsServer({ ...options, storeDir }));
   }
   const places = await placesOfCluster(join(folder, 'stores'), size);
-  const members = await writeConfigurations(places, { heading: ['For a test.'], users: 'anybody' });
+  const members = configureServers(places, () => ({ heading: ['For a test.'], users: 'anybody' }));
   const cluster = await startNatsCluster(members, options);
   await equipServers(cluster, {}, { stream }, { until: new AbortController().signal, mayRestart: true });
   return cluster;

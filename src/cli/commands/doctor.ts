@@ -37,7 +37,10 @@ export function define(command: Command, { out, end }: Invocation): void {
 settings, the streams, its durables; then say something, hear it, log both and verify the log. A line for each, with the
 way out. Nothing is changed, but for one small message on a thread of its own that stays in the stream.`,
     )
-    .option('--monitor <url>', "the server's monitoring (default: port 8222 of the first server)")
+    .option(
+      '--monitor <url>',
+      "the server's monitoring (default: port 8222 of the first of --url; of a cluster, name one server alone there)",
+    )
     .option('--no-round-trip', 'say nothing')
     .option('--json', 'print one JSON object')
     .addHelpText(
@@ -239,7 +242,10 @@ async function examineServer(bus: Bus, monitor: string | undefined): Promise<Omi
   const url = monitor ?? `http://${host}:8222`;
   const facts = await readServerFacts(url);
   if (facts === undefined) return unknown(`the monitoring at ${url} is not open; --monitor names another`);
-  if (facts.serverId !== bus.serverId) return unknown(`the monitoring at ${url} is another server's`);
+  if (facts.serverId !== bus.serverId)
+    return unknown(
+      `the monitoring at ${url} is not that of the server that we are connected to; name one server alone with --url, and its with --monitor`,
+    );
   if (facts.unsyncedMs === undefined) return unknown('the server does not say when it syncs its disk');
   if (facts.unsyncedMs === 0) return ok('every message is synced before it is acked');
   return warning(

@@ -13,7 +13,7 @@ import { emptyKeyring, updateKeyring, withAgent, withOperator } from '../../iden
 import type { Invocation } from '../invocation.ts';
 import { collect, collectDurable, given } from '../options.ts';
 import type { Output } from '../output.ts';
-import { tellOfBrokerRights } from '../rights.ts';
+import { printDurables, tellOfBrokerRights } from '../rights.ts';
 
 export function define(command: Command, { out }: Invocation): void {
   command
@@ -28,6 +28,7 @@ there it replaces what it had; without it a new agent may publish on thread.*.NA
     .option('--publish <pattern>', 'what it may publish on, once for each', collect)
     .option('--durable <name=filter>', 'a durable that it may read, once for each filter', collectDurable)
     .option('--operator', 'it runs `swarm up --secure`, and may create streams and durables')
+    .option('--force', 'with --operator: in the place of another agent that is it')
     .option('--rotate', 'the line is a new key of an agent that is there: keep the old one beside it')
     .option('--keyring <file>', 'SWARM_KEYRING, else swarm.keys.json')
     .addHelpText(
@@ -39,20 +40,30 @@ Examples:
   $ swarm keys add "$(swarm keys show --env boss.env)" --operator
   $ ssh agent@host swarm keys show | swarm keys add - --durable 'worker=thread.*.planner'`,
     )
-    .action(async (words, { publish, durable: durables, operator = false, rotate = false, keyring }) => {
+    .action(async (words, options) => {
+      const {
+        publish,
+        durable: durables,
+        operator = false,
+        force = false,
+        rotate = false,
+        keyring,
+      } = options;
       const patterns = publish?.map(parsePattern);
       const settings = await readSettings(given({ keyring }));
       const lines = await readLines(words);
       await requireNoSecret(lines, settings);
       const handovers = lines.map(parseHandover);
       if (operator && handovers.length > 1) throw new SwarmError('USAGE', 'a swarm has one operator');
+      if (force && !operator)
+        throw new SwarmError('USAGE', '--force is about who is the operator, and goes with --operator');
       let before: Keyring = emptyKeyring;
       const after = await updateKeyring(settings.keyring, (current) => {
         before = current;
         return handovers.reduce((keyring, { name, ...key }) => {
           const entry = { name, ...given({ publish: patterns, durables }), keys: [key] };
           const changed = withAgent(keyring, entry, { rotate });
-          return operator ? withOperator(changed, name) : changed;
+          return operator ? withOperator(changed, name, { replace: force }) : changed;
         }, current);
       });
       for (const { name } of handovers) tellOfChange(name, before, after, settings.keyring, out);
@@ -78,20 +89,20 @@ async function requireNoSecret(lines: readonly string[], settings: Settings): Pr
 
 function tellOfChange(name: string, before: Keyring, after: Keyring, path: string, out: Output): void {
   const keysIn = (keyring: Keyring): number => keyring.named(name)?.keys.length ?? 0;
-  const had = before.named(name)?.publish ?? [];
-  const has = after.named(name)?.publish ?? [];
-  const lost = had.filter((pattern) => !has.includes(pattern));
-  const rights = `It may publish on: ${has.join(', ') || 'nothing'}`;
+  const [had, has] = [rightsIn(before, name), rightsIn(after, name)];
+  const lost = had.filter((right) => !has.includes(right));
+  const rights = `It may publish on: ${after.named(name)?.publish.join(', ') || 'nothing'}`;
   if (keysIn(before) === 0) out.note(`Added ${name} to ${path}. ${rights}`);
   else if (keysIn(after) > keysIn(before)) out.note(`Added a key to ${name} in ${path}. ${rights}`);
-  else if (rightsIn(before, name) !== rightsIn(after, name))
-    out.note(`Changed what ${name} may do in ${path}. ${rights}`);
+  else if (had.join() !== has.join()) out.note(`Changed what ${name} may do in ${path}. ${rights}`);
   else out.note(`${path} already has ${name} with this key. ${rights}`);
   if (lost.length > 0) out.note(`No longer: ${lost.join(', ')}`);
   tellOfBrokerRights(after, name, out);
+  if (before.operator !== undefined && before.operator !== after.operator)
+    out.note(`${before.operator} is the operator no longer.`);
 }
 
-function rightsIn(keyring: Keyring, name: string): string {
-  const agent = keyring.named(name);
-  return JSON.stringify([agent?.publish, agent?.durables, keyring.operator === name]);
+function rightsIn(keyring: Keyring, name: string): string[] {
+  const { publish = [], durables = {} } = keyring.named(name) ?? {};
+  return [...publish, ...printDurables(durables), ...(keyring.operator === name ? ['operator'] : [])];
 }

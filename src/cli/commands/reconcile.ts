@@ -105,10 +105,10 @@ async function resentAndCompared(
   return await joined(
     options,
     invocation,
-    async (swarm) => {
+    async (swarm, signal) => {
       using bar = barOf(out);
       const { onProgress } = bar;
-      return await swarm.reconcile({ resend: true, logBytes, onProgress });
+      return await swarm.reconcile({ resend: true, logBytes, onProgress, signal });
     },
     { ...asItIs(state), resend: false },
   );

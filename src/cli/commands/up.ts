@@ -5,7 +5,7 @@ import type { Command } from '@commander-js/extra-typings';
 import { InvalidArgumentError } from 'commander';
 import { readSettings } from '../../agent/settings.ts';
 import { messageOf, SwarmError } from '../../base/errors.ts';
-import { writeConfigurations } from '../../server/configuration.ts';
+import { configureServers } from '../../server/configuration.ts';
 import { findNatsServer } from '../../server/find.ts';
 import {
   clusterOfOne,
@@ -106,10 +106,11 @@ async function start(
   securing: Securing | undefined,
 ): Promise<NatsCluster> {
   try {
-    if (securing !== undefined) return await startNatsCluster(await securing.configure(), options);
+    if (securing !== undefined) return await startNatsCluster(securing.servers, options);
     if (places.length === 1) return clusterOfOne(await startNatsServer(options));
     const heading = ['One of several servers of `swarm up --cluster`, written anew each time.'];
-    return await startNatsCluster(await writeConfigurations(places, { heading, users: 'anybody' }), options);
+    const servers = configureServers(places, () => ({ heading, users: 'anybody' }));
+    return await startNatsCluster(servers, options);
   } catch (cause) {
     const problem = problemOf(messageOf(cause), options);
     if (problem === undefined) throw cause;
