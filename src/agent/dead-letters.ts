@@ -1,6 +1,6 @@
 /**
  * Giving up a message so that nothing of it is lost: a BUS.DEAD record on the log, then a copy in the stream DEAD, and
- * only then may the broker forget it.
+ * only then may the broker forget it. Of a message that is too large for a copy only the log tells, and a process warning.
  *
  * A crash in between leaves the message with the broker. It comes again and is given up again: another record, another
  * copy of the same message, which those who read them know as one.
@@ -38,11 +38,12 @@ export class DeadLetters {
   }
 
   /**
-   * Resolves once `message` is on the log as dead and its copy in the stream. Throws `LOG_WRITE_FAILED`, what
-   * `ensureStream` throws, and a `PublishError` where the stream did not take the copy: then the message must come again.
+   * Resolves once `message` is on the log as dead and its copy in the stream, unless that is too large for it. Throws
+   * `LOG_WRITE_FAILED`, what `ensureStream` throws, and a `PublishError` where the stream did not take the copy: then the
+   * message must come again.
    */
   async bury(message: Received, headers: NamedHeaders, reason: string): Promise<void> {
-    const { bus, log } = this.#parts;
+    const { log } = this.#parts;
     const { subject, trace, delivery } = message.delivery.header;
     const dead = await log.append({
       subject,
@@ -71,7 +72,11 @@ export class DeadLetters {
     } catch (error) {
       if (!(error instanceof PublishError) || error.code !== 'BUS_PAYLOAD_TOO_LARGE') throw error;
       // Ours leave room for it. Of what others sent, the log has all that counts, and no attempt would change that.
-      bus.warn(`a message is dead on the log alone, record ${dead.leaf}: ${error.message}`);
+      const { stream, seq } = message.delivery.header.delivery ?? {};
+      process.emitWarning(
+        `message ${seq} of ${stream} is dead on the log alone, so \`swarm dead\` does not show it: its BUS.DEAD is ${dead.leaf}, and the stream DEAD does not take it (${error.message})`,
+        { type: 'SwarmWarning' },
+      );
     }
   }
 

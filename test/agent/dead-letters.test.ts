@@ -412,6 +412,25 @@ test('the largest message that can be said can be dead-lettered', async () => {
   expect(Buffer.alloc(room, 7).equals(await dataOf(letter))).toBe(true);
 });
 
+test('a message too large for a copy is dead on the log alone, and a warning names its record', async () => {
+  const key = place.keys.planner;
+  if (key === undefined) throw new Error('no planner');
+  const data = Buffer.alloc((1 << 20) - 1_200, 7); // more than ours may have, as they leave room
+  const record = signRecord({ subject, kind: 'BUS.PUBLISH', payload: data }, key);
+  await using listener = await place.join('listener');
+  await run(listener, () => {
+    throw new UnrecoverableError('hopeless');
+  });
+  const sent = headers();
+  for (const [name, value] of envelope(record)) sent.set(name, value);
+  await nats.request(subject, data, { headers: sent, timeout: 5_000 });
+  await settled();
+  const [dead, ...more] = ofKind('BUS.DEAD');
+  expect([more, await letters()]).toEqual([[], []]);
+  const warning = expect.stringMatching(`message 1 of THREADS is dead on the log alone, .*${dead?.leaf}`);
+  expect(process.emitWarning).toHaveBeenCalledWith(warning, { type: 'SwarmWarning' });
+});
+
 test('what anybody puts into the stream DEAD is no dead letter, and says why', async () => {
   await using listener = await place.join('listener');
   await run(listener, () => {
