@@ -19,7 +19,7 @@ import type { SignedRecord } from '../record/signed.ts';
 import type { Outbox } from './outbox.ts';
 import { missingRecords, type Reconciliation } from './reconcile.ts';
 import { resend, type Sent } from './resend.ts';
-import { findUnsaid } from './unsaid.ts';
+import { findUnsaid, recordsOf } from './unsaid.ts';
 
 const claimPauseMs = 200;
 
@@ -67,9 +67,9 @@ export class Resending {
     if (claimed === undefined) return;
     try {
       const unsaid = await findUnsaid(bus, { log: log.path, key: key.publicKey, swarm, stream, freshForNs });
-      if (unsaid.length === 0) return;
+      if (unsaid.size === 0) return;
       await this.#mend();
-      const { resent, failures } = await this.#send(unsaid);
+      const { resent, failures } = await this.#send(recordsOf(log.path, unsaid));
       messagesResent.publish({ log: log.path, resent, failures });
     } finally {
       claimed.close();

@@ -1,12 +1,14 @@
 /**
  * What an agent's earlier sessions may not have got into the stream: looked for when it joins again.
  *
- * The log's end is read, and the stream is asked for the last messages of the sessions there, and for these alone. A session whose writer lives is left to it, and one process of an agent looks at a time (log/alive.ts). Older
+ * The log's end is read, and the stream is asked for the last messages of the sessions there, and for these alone; of lines as
+ * large as they like only what is asked is held. A session whose writer lives is left to it, and one process of an agent looks at a time (log/alive.ts). Older
  * losses are for `reconcile`, which reads everything.
  */
 
-import type { Sha256Hex } from '../base/encoding.ts';
+import { type Sha256Hex, sha256Hex } from '../base/encoding.ts';
 import type { Bus } from '../bus/connection.ts';
+import type { StoredMessage } from '../bus/read-message.ts';
 import { readMessages, readStreamState } from '../bus/stored.ts';
 import { firstSaidAs } from '../handler/received.ts';
 import type { PublicKey } from '../identity/key.ts';
@@ -14,7 +16,8 @@ import { aliveOf } from '../log/alive.ts';
 import { readLog } from '../log/reader.ts';
 import { leafOfLine } from '../record/entry.ts';
 import { verifyRecord } from '../record/line.ts';
-import type { SignedRecord } from '../record/signed.ts';
+import { checkSignature, type SignedRecord } from '../record/signed.ts';
+import { parseEnvelope } from './envelope.ts';
 
 export interface UnsaidOptions {
   /** The path of the log. */
@@ -34,14 +37,11 @@ const subjectsAtMost = 32;
 /** Nobody waits for it, and a process that has just begun is busy. */
 const withinMs = 30_000;
 
-/**
- * Returns the records of messages that the stream should have and does not, in the order of the log. Throws `LOG_OPEN`,
- * `BUS_STREAM`, `BUS_PERMISSION`.
- */
-export async function findUnsaid(bus: Bus, options: UnsaidOptions): Promise<readonly SignedRecord[]> {
+/** Returns the leaves of messages that the stream should have and does not. Throws `LOG_OPEN`, `BUS_STREAM`, `BUS_PERMISSION`. */
+export async function findUnsaid(bus: Bus, options: UnsaidOptions): Promise<ReadonlySet<Sha256Hex>> {
   const { stream, freshForNs } = options;
   const owed = await lastSaid(options);
-  if (owed.size === 0) return [];
+  if (owed.size === 0) return new Set();
   const { firstSeq, firstTimeNs } = await readStreamState(bus, stream);
   for (const [message, { last }] of owed) {
     const mayBeGone = firstTimeNs === undefined || last.tsNs - freshForNs <= firstTimeNs;
@@ -52,20 +52,41 @@ export async function findUnsaid(bus: Bus, options: UnsaidOptions): Promise<read
     for (const { leaf, tsNs } of records) said.set(leaf, { message, tsNs });
   }
   const [oldest] = [...said.values()].map(({ tsNs }) => tsNs).sort((a, b) => (a < b ? -1 : 1));
-  if (oldest === undefined) return [];
+  if (oldest === undefined) return new Set();
   const patterns = patternsOf([...owed.values()].map(({ last }) => last.subject));
-  const search = { stream, ...patterns, sinceNs: oldest - freshForNs, headersOnly: true, withinMs };
-  for await (const { headers, timestampNs } of readMessages(bus, search)) {
+  const search = { stream, ...patterns, sinceNs: oldest - freshForNs, withinMs };
+  for await (const message of readMessages(bus, search)) {
+    const { headers, timestampNs } = message;
     const known = said.get(headers.messageId ?? '');
     const age = timestampNs - (known?.tsNs ?? 0n);
-    if (known === undefined || age > freshForNs || age < -freshForNs) continue;
+    if (known === undefined || age > freshForNs || age < -freshForNs || !isAsSigned(message)) continue;
     owed.delete(known.message);
     if (owed.size === 0) break;
   }
-  return [...owed.values()].flatMap(({ last: { bytes } }) => {
+  return new Set([...owed.values()].map(({ last }) => last.leaf));
+}
+
+/** Reports whether receivers would take it for the message that its id says it is. */
+function isAsSigned({ subject, data, headers }: StoredMessage): boolean {
+  const envelope = parseEnvelope(headers);
+  if (envelope.state !== 'well-formed') return false;
+  const { header } = envelope.record;
+  const isWhole = header.subject === subject && header.payloadHash === sha256Hex(data);
+  return isWhole && checkSignature(envelope.record);
+}
+
+/** Yields the records at the end of the log that have one of `leaves`, in its order. Throws `LOG_OPEN`. */
+export async function* recordsOf(path: string, leaves: ReadonlySet<Sha256Hex>): AsyncGenerator<SignedRecord> {
+  let left = leaves.size;
+  if (left === 0) return;
+  for await (const { bytes } of readLog(path, { last: 2 * linesRead })) {
+    // others have gone on writing
+    if (!leaves.has(leafOfLine(bytes))) continue;
     const verified = verifyRecord(bytes);
-    return verified.ok ? [verified.record] : [];
-  });
+    if (verified.ok) yield verified.record;
+    left -= 1;
+    if (left === 0) return;
+  }
 }
 
 /** Returns subjects, or few patterns of them, that do not overlap; none where that is all. */
@@ -110,7 +131,6 @@ async function lastSaid({ log, key, swarm }: UnsaidOptions): Promise<Map<string,
 
 /** A line of our key that says that something was said, or that it was not sent. */
 interface OwnLine {
-  readonly bytes: Buffer;
   readonly leaf: Sha256Hex;
   /** The leaf under which its message was said first. */
   readonly first: string;
@@ -143,7 +163,7 @@ async function ownLines(path: string, key: PublicKey): Promise<readonly OwnLine[
     if (!isPublish && kind !== 'BUS.UNSENT') continue;
     const leaf = leafOfLine(bytes);
     const first = saidFirstAs ?? (isPublish ? leaf : (cause ?? ''));
-    lines.push({ bytes, leaf, first, tsNs: BigInt(ts), subject, swarm, session, isPublish });
+    lines.push({ leaf, first, tsNs: BigInt(ts), subject, swarm, session, isPublish });
   }
   return lines;
 }

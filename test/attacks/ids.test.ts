@@ -8,6 +8,8 @@ import { systemClock } from '../../src/base/clock.ts';
 import { connectBus } from '../../src/bus/connection.ts';
 import { findSent } from '../../src/bus/find.ts';
 import { encodeHeaders } from '../../src/bus/headers.ts';
+import { readMessages } from '../../src/bus/stored.ts';
+import { openLog } from '../../src/log/writer.ts';
 import type { SignedRecord } from '../../src/record/signed.ts';
 import { agentsIn } from '../support/agents.ts';
 import { envelope, type Headers, plainClient, send } from '../support/attacker.ts';
@@ -62,5 +64,31 @@ describe('a message is not taken for sent because its id is there', () => {
     expect(await findSent(bus, { ...asked, message: sent(record, record) })).toMatchObject({ seq: 3 });
     await plain.close();
     expect(await place.verify()).toMatchObject({ bad: 0 });
+  });
+
+  test.each(Object.entries(forgeries))('%s, nor when its agent joins again', async (_, forge) => {
+    await using server = await testServer();
+    const place = await agentsIn(temporaryFolder(), server.url, ['planner']);
+    await (await place.join('planner')).close();
+    const { planner: key } = place.keys;
+    if (key === undefined) throw new Error('no planner');
+    const log = await openLog(place.log, { key });
+    const unsent = await log.append({
+      subject: own,
+      kind: 'BUS.PUBLISH',
+      payload: Buffer.from('"genuine"'),
+    });
+    await log.close(); // as one that was killed
+    const plain = await plainClient(server.url);
+    const { on, data, headers } = forge(unsent);
+    expect(await send(plain, { on, data: Buffer.from(data), headers })).toMatchObject({ seq: 1 });
+    await plain.close();
+    await (await place.join('planner')).close();
+    const [, anew] = place.records();
+    expect(anew?.header).toMatchObject({ subject: own, kind: 'BUS.PUBLISH', cause: unsent.leaf });
+    await using bus = await connectBus({ url: server.url });
+    const ids = [];
+    for await (const message of readMessages(bus, { stream: 'THREADS' })) ids.push(message.headers.messageId);
+    expect(ids).toEqual([unsent.leaf, anew?.leaf]);
   });
 });
