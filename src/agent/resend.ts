@@ -44,25 +44,28 @@ export async function resend(
   const failures: string[] = [];
   const sending = new Set<Promise<void>>();
   let areAnew = false;
-  for await (const record of records) {
-    if (!isOurs(record)) {
-      others += 1;
-      continue;
+  try {
+    for await (const record of records) {
+      if (!isOurs(record)) {
+        others += 1;
+        continue;
+      }
+      if (sending.size >= window) await Promise.race(sending);
+      if (signal.aborted) break;
+      const age = now() - record.header.tsNs;
+      const anew = age >= freshForNs || age <= -freshForNs;
+      // Said anew it is logged before it is sent: what goes as it is, after it, must not be faster.
+      if (areAnew && !anew) await Promise.all(sending);
+      areAnew = anew;
+      const sent = sendOne(record, anew).catch((error: unknown) => {
+        if (failures.length < failuresAtMost) failures.push(`${record.header.subject}: ${messageOf(error)}`);
+      });
+      const settled = sent.then(() => void sending.delete(settled));
+      sending.add(settled);
     }
-    if (sending.size >= window) await Promise.race(sending);
-    if (signal.aborted) break;
-    const age = now() - record.header.tsNs;
-    const anew = age >= freshForNs || age <= -freshForNs;
-    // Said anew it is logged before it is sent: what goes as it is, after it, must not be faster.
-    if (areAnew && !anew) await Promise.all(sending);
-    areAnew = anew;
-    const sent = sendOne(record, anew).catch((error: unknown) => {
-      if (failures.length < failuresAtMost) failures.push(`${record.header.subject}: ${messageOf(error)}`);
-    });
-    const settled = sent.then(() => void sending.delete(settled));
-    sending.add(settled);
+  } finally {
+    await Promise.all(sending);
   }
-  await Promise.all(sending);
   return { resent, others, failures };
 
   async function sendOne(record: SignedRecord, anew: boolean): Promise<void> {

@@ -90,6 +90,7 @@ export class Resending {
       const found = await look();
       const sent = await this.#send(missingRecords(found), { onProgress, signal });
       signal?.throwIfAborted();
+      if (this.#parts.outbox.closing.aborted) this.#parts.requireOpen(); // it was left in the middle
       return { ...found, resent: { mended, ...sent } };
     } finally {
       claimed.close();

@@ -6,7 +6,8 @@
  * losses are for `reconcile`, which reads everything.
  */
 
-import { type Sha256Hex, sha256Hex } from '../base/encoding.ts';
+import type { Sha256Hex } from '../base/encoding.ts';
+import { SwarmError } from '../base/errors.ts';
 import type { Bus } from '../bus/connection.ts';
 import type { StoredMessage } from '../bus/read-message.ts';
 import { readMessages, readStreamState } from '../bus/stored.ts';
@@ -16,7 +17,7 @@ import { aliveOf } from '../log/alive.ts';
 import { readLog } from '../log/reader.ts';
 import { leafOfLine } from '../record/entry.ts';
 import { verifyRecord } from '../record/line.ts';
-import { checkSignature, type SignedRecord } from '../record/signed.ts';
+import type { SignedRecord } from '../record/signed.ts';
 import { parseEnvelope } from './envelope.ts';
 
 export interface UnsaidOptions {
@@ -47,46 +48,48 @@ export async function findUnsaid(bus: Bus, options: UnsaidOptions): Promise<Read
     const mayBeGone = firstTimeNs === undefined || last.tsNs - freshForNs <= firstTimeNs;
     if (firstSeq > 1 && mayBeGone) owed.delete(message); // purged or expired, for all that can be known
   }
-  const said = new Map<string, { readonly message: string; readonly tsNs: bigint }>();
-  for (const [message, { records }] of owed) {
-    for (const { leaf, tsNs } of records) said.set(leaf, { message, tsNs });
-  }
-  const [oldest] = [...said.values()].map(({ tsNs }) => tsNs).sort((a, b) => (a < b ? -1 : 1));
+  const said = new Map<string, { readonly message: string; readonly line: OwnLine }>();
+  for (const [message, { records }] of owed)
+    for (const line of records) said.set(line.leaf, { message, line });
+  const [oldest] = [...said.values()].map(({ line }) => line.tsNs).sort((a, b) => (a < b ? -1 : 1));
   if (oldest === undefined) return new Set();
   const patterns = patternsOf([...owed.values()].map(({ last }) => last.subject));
-  const search = { stream, ...patterns, sinceNs: oldest - freshForNs, withinMs };
+  const search = { stream, ...patterns, sinceNs: oldest - freshForNs, headersOnly: true, withinMs };
   for await (const message of readMessages(bus, search)) {
-    const { headers, timestampNs } = message;
-    const known = said.get(headers.messageId ?? '');
-    const age = timestampNs - (known?.tsNs ?? 0n);
-    if (known === undefined || age > freshForNs || age < -freshForNs || !isAsSigned(message)) continue;
+    const known = said.get(message.headers.messageId ?? '');
+    if (known === undefined || !isThere(known.line, message, freshForNs)) continue;
     owed.delete(known.message);
     if (owed.size === 0) break;
   }
   return new Set([...owed.values()].map(({ last }) => last.leaf));
 }
 
-/** Reports whether receivers would take it for the message that its id says it is. */
-function isAsSigned({ subject, data, headers }: StoredMessage): boolean {
-  const envelope = parseEnvelope(headers);
-  if (envelope.state !== 'well-formed') return false;
-  const { header } = envelope.record;
-  const isWhole = header.subject === subject && header.payloadHash === sha256Hex(data);
-  return isWhole && checkSignature(envelope.record);
+/** Reports whether `stored` is what `line` says, as far as its headers tell, and in time to count as fresh. */
+function isThere(
+  line: OwnLine,
+  { subject, headers, timestampNs }: StoredMessage,
+  freshForNs: bigint,
+): boolean {
+  const age = timestampNs - line.tsNs;
+  const envelope = parseEnvelope(headers); // its record is the one of the id
+  const isOurs = envelope.state === 'well-formed' && envelope.record.signature === line.signature;
+  return isOurs && subject === line.subject && age <= freshForNs && age >= -freshForNs;
 }
 
-/** Yields the records at the end of the log that have one of `leaves`, in its order. Throws `LOG_OPEN`. */
+/**
+ * Yields the records at the end of the log that have one of `leaves`, in its order. Throws `LOG_OPEN`, also where others have
+ * written so much meanwhile that they are not at its end any more.
+ */
 export async function* recordsOf(path: string, leaves: ReadonlySet<Sha256Hex>): AsyncGenerator<SignedRecord> {
   let left = leaves.size;
-  if (left === 0) return;
   for await (const { bytes } of readLog(path, { last: 2 * linesRead })) {
-    // others have gone on writing
     if (!leaves.has(leafOfLine(bytes))) continue;
     const verified = verifyRecord(bytes);
     if (verified.ok) yield verified.record;
     left -= 1;
     if (left === 0) return;
   }
+  throw new SwarmError('LOG_OPEN', `${left} records of ${path} are too far from its end by now`);
 }
 
 /** Returns subjects, or few patterns of them, that do not overlap; none where that is all. */
@@ -132,6 +135,7 @@ async function lastSaid({ log, key, swarm }: UnsaidOptions): Promise<Map<string,
 /** A line of our key that says that something was said, or that it was not sent. */
 interface OwnLine {
   readonly leaf: Sha256Hex;
+  readonly signature: string;
   /** The leaf under which its message was said first. */
   readonly first: string;
   readonly tsNs: bigint;
@@ -145,7 +149,7 @@ interface OwnLine {
 const members = new RegExp(
   '^\\{"ts_ns":(\\d+),"thread_id":"[^"]+","subject":"([^"]+)","kind":"([A-Z.]+)".*?(?:,"swarm":"([^"]+)")?' +
     `,"session":"(\\w{32})","seq":\\d+,"prev":"\\w{64}"(?:,"cause":"(\\w{64})")?.*?` +
-    `(?:"${firstSaidAs}":"([^"]+)".*?)?,"sig_pk_b64":"([^"]+)","sig_b64"`,
+    `(?:"${firstSaidAs}":"([^"]+)".*?)?,"sig_pk_b64":"([^"]+)","sig_b64":"([^"]+)"`,
 );
 /** More than a header can fill. */
 const headerWithin = 8_192;
@@ -158,12 +162,12 @@ async function ownLines(path: string, key: PublicKey): Promise<readonly OwnLine[
     if (!bytes.includes(signed)) continue;
     const found = members.exec(bytes.toString('latin1', 0, headerWithin));
     if (found?.[8] !== key) continue; // another heard us
-    const [, ts = '', subject = '', kind, swarm, session = '', cause, saidFirstAs] = found;
+    const [, ts = '', subject = '', kind, swarm, session = '', cause, saidFirstAs, , signature = ''] = found;
     const isPublish = kind === 'BUS.PUBLISH';
     if (!isPublish && kind !== 'BUS.UNSENT') continue;
     const leaf = leafOfLine(bytes);
     const first = saidFirstAs ?? (isPublish ? leaf : (cause ?? ''));
-    lines.push({ leaf, first, tsNs: BigInt(ts), subject, swarm, session, isPublish });
+    lines.push({ leaf, signature, first, tsNs: BigInt(ts), subject, swarm, session, isPublish });
   }
   return lines;
 }

@@ -183,7 +183,7 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
     await Promise.race([this.#subscription.drain().catch(() => undefined), limit]);
     const held = this.#held.drain().map(({ message }) => message);
     const goodbye = this.#options.isDurable
-      ? giveBack(held)
+      ? Promise.allSettled(held.map((message) => message.nak()))
       : this.#bus.manager.consumers.delete(this.stream, this.name).catch(() => false);
     await Promise.race([goodbye, limit]);
   }
@@ -436,14 +436,4 @@ export class Deliveries implements AsyncIterable<BusMessage>, AsyncDisposable {
     const lease: Lease = { forgottenBehind: Number.POSITIVE_INFINITY };
     return { ackWithinMs: this.ackWaitMs, lease, home: this.#home };
   }
-}
-
-/**
- * Gives messages back in the stream's order, as they come again in the order in which they are given back. The first one
- * goes alone: with it the broker notices that nobody takes messages here, and puts it behind the others that it has back.
- */
-async function giveBack(messages: readonly BusMessage[]): Promise<void> {
-  const [first, ...others] = messages.toSorted((a, b) => a.seq - b.seq);
-  await first?.nak().catch(() => undefined); // unheard, it comes again after the ack wait
-  await Promise.allSettled(others.map((message) => message.nak()));
 }

@@ -36,6 +36,25 @@ export function asItIs(stream: StreamState | undefined): SwarmOptions {
   return given({ duplicateWindowMs, maxAgeMs });
 }
 
+/**
+ * Returns what `work` returns. The first Ctrl-C leaves the swarm, so that what waits for the broker ends; throws the interruption
+ * then, and else what `work` throws.
+ */
+export async function untilInterrupted<Result>(
+  swarm: Swarm,
+  interrupted: AbortSignal,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const leave = (): void => void swarm.close().catch(() => undefined); // whoever leaves next hears of it
+  interrupted.addEventListener('abort', leave, { once: true });
+  try {
+    return await work();
+  } catch (error) {
+    interrupted.throwIfAborted();
+    throw error;
+  }
+}
+
 /** A flood of refused messages is told of only so often. */
 const floodToldEveryMs = 10_000;
 

@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AckPolicy, ReplayPolicy } from '@nats-io/jetstream';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Bus, connectBus } from '../../src/bus/connection.ts';
 import { consumerDifferences, openConsumer } from '../../src/bus/consumer.ts';
 import type { Deliveries } from '../../src/bus/deliveries.ts';
@@ -125,21 +125,6 @@ describe('what becomes of a message', () => {
       expect(afterMs).toBeLessThan(delayMs + 10_000); // not after the ack wait, of 30 s
       await again.nak();
     }
-  });
-
-  test('given back with those that nobody took, it comes before them', async () => {
-    const stream = await newStream(bus);
-    await publishMany(bus, stream, 3);
-    const onArrival = vi.fn();
-    const options = { stream: stream.name, durable: 'd', filter: '>' };
-    const deliveries = await openConsumer(bus, { ...options, onArrival });
-    const first = await next(deliveries);
-    await vi.waitFor(() => expect(onArrival).toBeCalledTimes(3));
-    await first.nak();
-    await vi.waitFor(() => expect(onArrival).toBeCalledTimes(4)); // as there was room for it, it came again at once
-    await deliveries.stop();
-    await using later = await openConsumer(bus, options);
-    expect([(await next(later)).seq, (await next(later)).seq, (await next(later)).seq]).toEqual([1, 2, 3]);
   });
 
   test('terminated, it never comes again', async () => {

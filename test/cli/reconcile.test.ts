@@ -1,12 +1,13 @@
 /** `swarm reconcile` as a person or a script runs it. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from '@nats-io/transport-node';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openLog } from '../../src/log/writer.ts';
 import type { NatsServer } from '../../src/server/nats-server.ts';
 import { testServer } from '../support/nats.ts';
-import { newFolder, saveAgent, session, swarm } from './swarm.ts';
+import { newFolder, saveAgent, session, start, swarm } from './swarm.ts';
 
 let server: NatsServer;
 beforeAll(async () => {
@@ -79,6 +80,35 @@ test('a broker that lost everything, the stream too, is filled again', async () 
      Reconciled 1 records of logs/swarm.jsonl, 1 messages of THREADS, 1 in both: they agree`,
     { env: { NATS_URL: empty.url } },
   );
+});
+
+test('Ctrl-C ends it while the broker stands still, and the rest stays missing', async () => {
+  await using slow = await testServer({ stopWithinMs: 0 });
+  const folder = newFolder();
+  const key = await saveAgent(folder, 'planner');
+  const options = { env: { NATS_URL: slow.url } };
+  await swarm(folder, ['pub', 'thread.t.planner', '0'], options);
+  const log = await openLog(join(folder, 'logs/swarm.jsonl'), { key });
+  const lost = Array.from({ length: 5_000 }, (_, n) =>
+    log.append({ subject: 'thread.t.planner', kind: 'BUS.PUBLISH', payload: Buffer.from(String(n)) }),
+  );
+  await Promise.all(lost);
+  await log.close();
+  const plain = await connect({ servers: slow.url });
+  const resent = plain.subscribe('thread.t.planner', { max: 1 });
+  await plain.flush();
+  const resending = start(folder, ['reconcile', '--resend'], options);
+  for await (const _ of resent) slow.kill('SIGSTOP');
+  await sleep(200);
+  resending.signal('SIGINT');
+  expect(await resending.ended).toMatchObject({ code: 130, stdout: '' });
+  slow.kill('SIGCONT');
+  await plain.close();
+  const { code, stdout } = await swarm(folder, ['reconcile', '--json'], options);
+  expect(code).toBe(1);
+  const { messages, differenceCounts } = JSON.parse(stdout);
+  expect(messages).toBeLessThan(5_001);
+  expect(differenceCounts).toEqual({ missing: 5_001 - messages });
 });
 
 test('a command that joins says that it sent again what one that was killed left', async () => {

@@ -12,7 +12,7 @@ import { firstSaidAs } from '../../handler/received.ts';
 import { ownBusOptions } from '../broker.ts';
 import { deadLetters, letterNamed, requireLetterName, whyInDoubt } from '../dead-letters.ts';
 import type { Invocation } from '../invocation.ts';
-import { asItIs, joined } from '../joining.ts';
+import { asItIs, joined, untilInterrupted } from '../joining.ts';
 import { given, settingsOf, takingSettings } from '../options.ts';
 import type { Output } from '../output.ts';
 
@@ -41,8 +41,9 @@ Examples:
       requireNamed(names, all === true, again === true);
       const settings = await readSettings(settingsOf(options));
       await using bus = await connectBus(await ownBusOptions(settings));
-      const use = async (swarm: Swarm, interrupted: AbortSignal): Promise<void> => {
-        await caughtUp(swarm, interrupted);
+      const requeueAll = async (swarm: Swarm, interrupted: AbortSignal): Promise<void> => {
+        // A requeue of ours that was killed may not be in the stream yet, and its letter looks as if nobody had said it again.
+        await swarm.caughtUp();
         const found = await deadLetters(bus, settings, swarm.keyring, out);
         const chosen = choose(found, { names, isAgain: again === true, settings }, out);
         if (chosen.isSomeLeft) invocation.end('findings');
@@ -53,6 +54,8 @@ Examples:
           if (!(await requeue(swarm, letter, data, json === true, out))) invocation.end('findings');
         }
       };
+      const use = (swarm: Swarm, interrupted: AbortSignal): Promise<void> =>
+        untilInterrupted(swarm, interrupted, () => requeueAll(swarm, interrupted));
       await joined(options, invocation, use, asItIs(await findStreamState(bus, settings.stream)));
     });
 }
@@ -68,17 +71,6 @@ function requireNamed(names: readonly string[], isAll: boolean, isAgain: boolean
   if (names.length > 0 && isAll) throw new SwarmError('USAGE', '--all takes no names');
   if (isAll && isAgain)
     throw new SwarmError('USAGE', '--again takes names: --all is for those not requeued yet');
-}
-
-/**
- * Waits for what our earlier sessions left unsaid: a requeue that was killed may be among it, and its letter looks as if
- * nobody had said it again.
- */
-async function caughtUp(swarm: Swarm, interrupted: AbortSignal): Promise<void> {
-  const aborted = new Promise<never>((_, reject) =>
-    interrupted.addEventListener('abort', () => reject(interrupted.reason), { once: true }),
-  );
-  await Promise.race([swarm.caughtUp(), aborted]);
 }
 
 interface Choice {

@@ -16,7 +16,7 @@ import { logFiles } from '../../log/files.ts';
 import { soundLog } from '../../replay/sound.ts';
 import { ownBusOptions } from '../broker.ts';
 import type { Invocation } from '../invocation.ts';
-import { asItIs, joined, tellOfEvents } from '../joining.ts';
+import { asItIs, joined, tellOfEvents, untilInterrupted } from '../joining.ts';
 import { knownKeys } from '../keys-used.ts';
 import { type JoinOptions, settingsOf, takingSettings } from '../options.ts';
 import type { Output } from '../output.ts';
@@ -108,7 +108,8 @@ async function resentAndCompared(
     async (swarm, signal) => {
       using bar = barOf(out);
       const { onProgress } = bar;
-      return await swarm.reconcile({ resend: true, logBytes, onProgress, signal });
+      const run = { resend: true, logBytes, onProgress, signal };
+      return await untilInterrupted(swarm, signal, () => swarm.reconcile(run));
     },
     { ...asItIs(state), resend: false },
   );
