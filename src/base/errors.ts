@@ -52,7 +52,7 @@ export const errorCodes = {
   BUS_CONTEXT: 'The context of the nats CLI cannot be read, or asks for what is not supported.',
   BUS_TLS: 'The TLS connection to the NATS server failed.',
   BUS_TOO_OLD: 'The NATS server is older than 2.10.',
-  BUS_NO_JETSTREAM: 'The NATS server or account has JetStream switched off.',
+  BUS_NO_JETSTREAM: 'The NATS server or account has JetStream switched off, or it does not answer.',
   BUS_STREAM: 'The stream cannot be created or read.',
   BUS_STREAM_DIFFERS: 'The stream exists with another configuration than the swarm needs.',
   BUS_CLOCK: "This machine's clock is too far from the broker's: every message would be stale.",

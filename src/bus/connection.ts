@@ -22,6 +22,7 @@ import { messageOf, SwarmError } from '../base/errors.ts';
 import { busStatus } from '../base/events.ts';
 import { parseAddress } from './address.ts';
 import { credentialsOf, type NkeyLogin, type TlsFiles, tlsOf } from './credentials.ts';
+import { type Patience, throughElection } from './election.ts';
 import { connectFailure } from './failure.ts';
 import { awaitGreeting } from './greeting.ts';
 import { requireJetStream, requireVersion } from './requirements.ts';
@@ -45,6 +46,8 @@ export interface BusOptions {
   readonly reconnectWaitMs?: number;
   /** A server that leaves two pings of this distance unanswered is given up. @default 10000 */
   readonly pingIntervalMs?: number;
+  /** How long a cluster may be without a leader when something is opened. @default 20000 */
+  readonly leaderWithinMs?: number;
 }
 
 /** How long the broker may take over a request about streams or consumers. */
@@ -96,8 +99,12 @@ export async function connectBus(options: BusOptions = {}): Promise<Bus> {
   try {
     requireVersion(connection.info?.version ?? '0', address.shown);
     const manager = await jetstreamManager(connection, { checkAPI: false, timeout: administeredWithinMs });
-    await requireJetStream(manager, address.shown);
-    return new Bus(connection, manager, { address: address.shown, inboxPrefix });
+    const patience: Patience = {
+      leaderWithinMs: connection.info?.cluster === undefined ? 0 : (options.leaderWithinMs ?? 20_000),
+      onWaiting: (detail) => busStatus.publish({ status: 'warning', detail }),
+    };
+    await throughElection(patience, () => requireJetStream(manager, address.shown));
+    return new Bus(connection, manager, { address: address.shown, inboxPrefix, patience });
   } catch (thrown) {
     await connection.close();
     throw thrown;
@@ -115,6 +122,8 @@ export class Bus implements AsyncDisposable {
   readonly address: string;
   /** Where replies come to. */
   readonly inboxPrefix: string;
+  /** With a cluster that elects, when something is opened. */
+  readonly patience: Patience;
   /** Resolves when the connection is closed for good, with the error if that was not asked for. */
   readonly closed: Promise<Error | undefined>;
   readonly #watching: Promise<void>;
@@ -129,12 +138,13 @@ export class Bus implements AsyncDisposable {
   constructor(
     nats: NatsConnection,
     manager: JetStreamManager,
-    names: { readonly address: string; readonly inboxPrefix: string },
+    names: { readonly address: string; readonly inboxPrefix: string; readonly patience: Patience },
   ) {
     this.nats = nats;
     this.manager = manager;
     this.address = names.address;
     this.inboxPrefix = names.inboxPrefix;
+    this.patience = names.patience;
     this.#maxPayload = nats.info?.max_payload ?? 1_048_576;
     this.#serverName = nats.info?.server_name ?? '';
     this.#watching = this.#watch(nats.status());

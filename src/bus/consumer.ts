@@ -17,6 +17,7 @@ import { messageOf, SwarmError } from '../base/errors.ts';
 import { nameGrammar } from '../base/subject.ts';
 import type { Bus } from './connection.ts';
 import { Deliveries } from './deliveries.ts';
+import { throughElection } from './election.ts';
 import type { BusMessage } from './message.ts';
 import { isPermissionRefused } from './requirements.ts';
 import { readStreamState } from './stored.ts';
@@ -84,7 +85,10 @@ export async function ensureConsumer(
     );
   }
   const config = consumerConfig(options);
-  let info = (await readWithin(bus, stream, config.name)) ?? (await createConsumer(bus, stream, config));
+  let info = await throughElection(
+    bus.patience,
+    async () => (await readWithin(bus, stream, config.name)) ?? createConsumer(bus, stream, config),
+  );
   if (refilter && filtersOf(info.config) !== filtersOf(config)) {
     info = await changeFilter(bus, stream, config);
   }

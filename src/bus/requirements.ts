@@ -30,12 +30,10 @@ export async function requireJetStream(manager: JetStreamManager, shown: string)
         { cause },
       );
     }
-    const why = isNotEnabled(cause) ? 'is switched off' : `does not answer (${messageOf(cause)})`;
-    throw new SwarmError(
-      'BUS_NO_JETSTREAM',
-      `JetStream ${why} at ${shown}; start the server with -js, or switch it on for this account`,
-      { cause },
-    );
+    const why = isNotEnabled(cause)
+      ? `is switched off at ${shown}; start the server with -js, or switch it on for this account`
+      : `does not answer at ${shown} (${messageOf(cause)}); of a cluster, more than half of the servers must run`;
+    throw new SwarmError('BUS_NO_JETSTREAM', `JetStream ${why}`, { cause });
   }
 }
 

@@ -18,6 +18,7 @@ import { type Clock, systemClock } from '../base/clock.ts';
 import { messageOf, SwarmError } from '../base/errors.ts';
 import { type ClockOffset, measureClockOffset } from './clock.ts';
 import type { Bus } from './connection.ts';
+import { throughElection } from './election.ts';
 import { isPermissionRefused } from './requirements.ts';
 import { parseTime, spokenDuration } from './time.ts';
 
@@ -66,9 +67,10 @@ export async function ensureStream(
   options: StreamWanted & { readonly clock?: Clock },
 ): Promise<StreamFacts> {
   const { clock = systemClock(), ...wanted } = options;
-  const found = await readStream(bus, wanted.name);
-  const { info, created } =
-    found === undefined ? await createStream(bus, wanted) : { info: found, created: false };
+  const { info, created } = await throughElection(bus.patience, async () => {
+    const found = await readStream(bus, wanted.name);
+    return found === undefined ? createStream(bus, wanted) : { info: found, created: false };
+  });
   const differences = streamDifferences(wanted, info.config);
   if (differences.length > 0) {
     throw new SwarmError(

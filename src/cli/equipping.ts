@@ -59,6 +59,6 @@ async function equipOnce(
   options: BusOptions,
   wanted: Omit<Equipment, 'replicas'>,
 ): Promise<readonly string[]> {
-  await using bus = await connectBus({ ...options, url });
+  await using bus = await connectBus({ ...options, url, leaderWithinMs: 0 });
   return await equip(bus, { ...wanted, replicas: servers.length });
 }

@@ -6,12 +6,14 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { StreamInfo } from '@nats-io/jetstream';
 import { expect } from 'vitest';
 import { parseEnvelope } from '../../src/agent/envelope.ts';
 import { reconcile } from '../../src/agent/reconcile.ts';
 import type { SwarmOptions } from '../../src/agent/swarm.ts';
 import { messagesResent } from '../../src/base/events.ts';
-import { connectBus } from '../../src/bus/connection.ts';
+import { type Bus, connectBus } from '../../src/bus/connection.ts';
+import { throughElection } from '../../src/bus/election.ts';
 import { awaitQuiet } from '../../src/bus/quiet.ts';
 import { readMessages } from '../../src/bus/stored.ts';
 import { firstSaidAs } from '../../src/handler/received.ts';
@@ -108,6 +110,12 @@ export async function until(what: string, holds: () => boolean | Promise<boolean
   }
 }
 
+/** Returns which servers have the stream, once it has a leader to say so. */
+async function clusterOf(bus: Bus): Promise<StreamInfo['cluster']> {
+  const info = await throughElection(bus.patience, () => bus.manager.streams.info(stream));
+  return info.cluster;
+}
+
 export class SwarmAtWork implements AsyncDisposable {
   readonly place: Place;
   readonly talker: Worker;
@@ -192,7 +200,7 @@ export class SwarmAtWork implements AsyncDisposable {
     await using bus = await connectBus({ url: this.#url });
     let leader: string | undefined;
     await until('the stream has a leader', async () => {
-      leader = (await bus.manager.streams.info(stream)).cluster?.leader;
+      leader = (await clusterOf(bus))?.leader;
       return leader !== undefined && leader !== '';
     });
     return leader ?? '';
@@ -202,7 +210,7 @@ export class SwarmAtWork implements AsyncDisposable {
   async replicated(): Promise<void> {
     await using bus = await connectBus({ url: this.#url });
     await until('the stream is replicated', async () => {
-      const { cluster } = await bus.manager.streams.info(stream);
+      const cluster = await clusterOf(bus);
       return cluster?.replicas?.every(({ current, offline }) => current && offline !== true) ?? false;
     });
   }
