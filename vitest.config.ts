@@ -18,7 +18,9 @@ export default defineConfig({
     globalSetup: 'test/support/temporary-files.ts',
     isolate: false, // a file's own state is its own, and a module is loaded once for all files
     maxWorkers: 2, // most wait for processes, servers and disks
-    testTimeout: 60_000,
-    hookTimeout: 60_000,
+    // What hangs; a busy machine takes three times as long as one that is not.
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
+    expect: { poll: { timeout: 60_000 } },
   },
 });

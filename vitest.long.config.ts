@@ -10,6 +10,7 @@ export default defineConfig({
     globalSetup: 'test/support/temporary-files.ts',
     testTimeout: twentyMinutes,
     hookTimeout: twentyMinutes,
+    expect: { poll: { timeout: 60_000 } },
     fileParallelism: false,
   },
 });

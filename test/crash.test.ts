@@ -74,7 +74,7 @@ test('four processes write one log while a fifth is killed in the middle of larg
   expect(report.counted.recovered).toBe(
     linesOf(path).filter((line) => line.includes('"LOG.RECOVER"')).length,
   );
-}, 180_000);
+});
 
 /** Returns as soon as the file does not end with a line feed: somebody is writing. After half a second, anyway. */
 function waitForHalfALine(path: string): void {

@@ -98,7 +98,7 @@ async function settled(): Promise<void> {
       const info = await (await jetstreamManager(nats)).consumers.info('THREADS', 'listener');
       expect([info.num_pending, info.num_ack_pending]).toEqual([0, 0]);
     },
-    { timeout: 30_000, interval: 50 },
+    { timeout: 60_000, interval: 50 },
   );
 }
 
@@ -198,7 +198,7 @@ test('where attempts ended without a word, no further handler is called, nor whe
       calls += 1;
       await message.nak(500); // as if it had died, without the wait for it
     });
-    await vi.waitFor(() => expect(calls).toBe(1), 10_000);
+    await vi.waitFor(() => expect(calls).toBe(1), 60_000);
   }
   await say('good');
   const handled: unknown[] = [];
@@ -321,7 +321,7 @@ test('a message whose copy the broker does not take is not given up: it comes ag
     { maxDeliver: 1 },
   );
   await say(1);
-  await vi.waitFor(() => expect(ofKind('BUS.DEAD')).toHaveLength(1), 20_000);
+  await vi.waitFor(() => expect(ofKind('BUS.DEAD')).toHaveLength(1), 60_000);
   expect(await letters()).toEqual([]);
   await manager.streams.delete('OTHER');
   await settled();
@@ -550,7 +550,7 @@ test('where the stream has dropped messages since a letter was given up, it may 
   await settled();
   const { streams } = await jetstreamManager(nats);
   await streams.update('THREADS', { duplicate_window: 1e9, max_age: 1e9 });
-  await vi.waitFor(async () => expect((await streams.info('THREADS')).state.messages).toBe(0), 10_000);
+  await vi.waitFor(async () => expect((await streams.info('THREADS')).state.messages).toBe(0), 60_000);
   expect((await letters()).map(({ mayBeRequeued }) => mayBeRequeued)).toEqual([true, true]);
   await streams.update('THREADS', { duplicate_window: 30e9, max_age: 0 });
   await say(3);
@@ -594,4 +594,4 @@ test('a process that dies of a message, or while it gives one up, loses nothing,
   ]);
   expect((await copies()).map(({ data }) => data).sort()).toEqual(['"hopeless"', '"poison"']);
   expect(await place.verify()).toMatchObject({ bad: 0 });
-}, 150_000);
+});

@@ -227,7 +227,7 @@ test('leaving while the broker is away says nothing anew, and logs what was cert
   expect(rest.map(({ header }) => [header.kind, header.cause, header.reason])).toEqual([
     ['BUS.UNSENT', published?.leaf, 'closed'],
   ]);
-}, 30_000);
+});
 
 describe('where it is open whether the stream has a message', () => {
   /** A server whose one user may publish on `allowed` alone; it can be told otherwise and restarted. */

@@ -413,7 +413,7 @@ describe('a broker that lost acknowledged messages', () => {
         const { delivered } = await manager.consumers.info('THREADS', 'd');
         expect(delivered.stream_seq).toBe((await manager.streams.info('THREADS')).state.last_seq);
       },
-      { timeout: 20_000, interval: 50 },
+      { timeout: 60_000, interval: 50 },
     );
     await planner.publish('thread.t.planner', 'after the loss');
     expect((await subscription.next())?.payload).toBe('after the loss');

@@ -24,7 +24,7 @@ test('leaving writes the sum, so that nothing refused is missing', async () => {
   expect(await next).toBeUndefined();
   const { rejects, byReason } = refusedOnLog(place);
   expect([rejects.length, byReason]).toEqual([8, { unsigned: 30 }]);
-}, 30_000);
+});
 
 describe('the rule', () => {
   const drafts: Draft[] = [];

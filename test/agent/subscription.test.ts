@@ -131,5 +131,5 @@ test('closing while the broker is away does not wait for it once for each messag
   await away.exited;
   const started = performance.now();
   await Promise.all([planner.close(), listener.close()]);
-  expect(performance.now() - started).toBeLessThan(5_000);
-}, 30_000);
+  expect(performance.now() - started).toBeLessThan(12_000); // once for each is 18 s
+});

@@ -95,7 +95,7 @@ test('a message copied for longer than the duplicate window is heard once, whate
     await using swarm = await place.join(name, { duplicateWindowMs, clock: () => now() + wrong });
     for (const way of Object.keys(ways)) await swarm.publish(`thread.t.${name}`, `${name}, ${way}`);
   }
-  await vi.waitFor(() => expect(stolen).toHaveLength(said.length), 20_000);
+  await vi.waitFor(() => expect(stolen).toHaveLength(said.length), 60_000);
   overhearing.unsubscribe();
 
   const kept: Partial<Record<RejectReason, number>> = {};
@@ -159,7 +159,7 @@ test('a message that was changed where the broker keeps it is heard as it was sa
   await using listener = await place.join('listener');
   const heard: unknown[] = [];
   await listener.handle('thread.>', { durable: 'listener' }, ({ payload }) => void heard.push(payload));
-  await vi.waitFor(() => expect(heard).toEqual(['one', 'three']), 20_000);
+  await vi.waitFor(() => expect(heard).toEqual(['one', 'three']), 60_000);
   await using bus = await connectBus({ url: server.url });
   const { keyring } = await loadKeyring(place.keyring);
   const options = { log: place.log, stream: 'THREADS', keyring };
@@ -167,6 +167,6 @@ test('a message that was changed where the broker keeps it is heard as it was sa
     differences: [{ code: 'missing', subject: 'thread.t.planner', agent: 'planner' }],
   });
   await using _planner = await place.join('planner'); // which sends again what is missing
-  await vi.waitFor(() => expect(heard).toEqual(['one', 'three', 'two']), 20_000);
+  await vi.waitFor(() => expect(heard).toEqual(['one', 'three', 'two']), 60_000);
   expect(await reconcile(bus, options)).toMatchObject({ differences: [], counted: { agreed: 3 } });
 });

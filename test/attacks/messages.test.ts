@@ -349,7 +349,7 @@ const attacks: Record<string, Attack> = {
 /** Resolves once the listener has handled an honest message that was said after all that was sent before. */
 async function honestlySpoken(): Promise<void> {
   await planner.publish(subject, 'honest');
-  await vi.waitFor(() => expect(handledHere()).toContain('honest'), 20_000);
+  await vi.waitFor(() => expect(handledHere()).toContain('honest'), 60_000);
 }
 
 /** Returns what was handled of this test's thread, wherever in it. */
@@ -394,7 +394,7 @@ describe('a message', () => {
     threads += 1;
     subject = `thread.t${threads}.planner`;
     await send(plain, { on: subject, data: Buffer.from('"a0"'), headers: envelope(ofFlush('a')) });
-    await vi.waitFor(() => expect(handledHere()).toEqual(['a0']), 20_000);
+    await vi.waitFor(() => expect(handledHere()).toEqual(['a0']), 60_000);
   });
 
   test('of more than 4 KiB is withheld when it is refused, and its hash stays', async () => {
@@ -428,7 +428,7 @@ test('who overhears where a listener is answered cannot answer it, and the liste
   });
   await plain.flush();
   for (let n = 0; n < 300; n += 1) await planner.publish(subject, n); // it asks for more as it goes
-  await vi.waitFor(() => expect(inboxes.size).toBeGreaterThan(0), 20_000);
+  await vi.waitFor(() => expect(inboxes.size).toBeGreaterThan(0), 60_000);
   overhearing.unsubscribe();
   const words = envelope(signed());
   for (const inbox of inboxes) {

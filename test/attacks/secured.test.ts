@@ -55,8 +55,8 @@ beforeAll(async () => {
     expect(before.messages.THREADS).toHaveLength(2);
     expect(before.messages.DEAD).toHaveLength(1);
     expect(before.messages.CHECKPOINTS?.length).toBeGreaterThan(0);
-  }, 20_000);
-}, 60_000);
+  }, 60_000);
+});
 
 afterAll(async () => {
   await listener.close();
@@ -334,7 +334,7 @@ describe('nothing is lost or heard when an agent', () => {
     await client.close();
     said += 1;
     await planner.publish('thread.t.planner', said);
-    await vi.waitFor(() => expect(heard.at(-1)).toBe(said), 20_000);
+    await vi.waitFor(() => expect(heard.at(-1)).toBe(said), 60_000);
   });
 
   test('and after all that everything is there, what was put there is refused, and only honest words were heard', async () => {

@@ -221,7 +221,7 @@ describe('an established connection', () => {
     await freeze(server);
     const started = performance.now();
     await bus.close();
-    expect(performance.now() - started).toBeLessThan(3_000);
+    expect(performance.now() - started).toBeLessThan(10_000);
   });
 });
 

@@ -485,7 +485,7 @@ describe('a sequence of deliveries survives', () => {
       }
       const started = performance.now();
       expect(await failureOf(inHand.ack())).toMatchObject({ code: 'BUS_UNCONFIRMED' });
-      expect(performance.now() - started).toBeLessThan(100);
+      expect(performance.now() - started).toBeLessThan(1_000); // it does not ask, which takes seconds
       expect(seen.filter((seq) => seq < 5)).toEqual([]);
       expect(seen).toEqual(expect.arrayContaining([5, 6, 7, 8, 9, 10]));
     });

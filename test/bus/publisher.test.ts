@@ -166,12 +166,12 @@ describe('a refusal says why, in words and in a word', () => {
     await using other = await connectBus({ url: `nats://a:b@127.0.0.1:${closed.port}` });
     const { name, subject } = await newStream(other);
     const secret = parseSubject(subject.replace('planner', 'secret'));
-    await using publisher = openPublisher(other, { stream: name });
+    await using publisher = openPublisher(other, { stream: name, ackWithinMs: 12_000 });
     const started = performance.now();
     const outcomes = await Promise.allSettled(
       Array.from({ length: 300 }, (_, n) => publisher.publish(n % 3 === 0 ? secret : subject, data, fresh())),
     );
-    expect(performance.now() - started).toBeLessThan(1_500); // before anything would be sent again
+    expect(performance.now() - started).toBeLessThan(10_000); // before anything would be sent again
     expect(outcomes.map(({ status }) => status)).toEqual(
       outcomes.map((_, n) => (n % 3 === 0 ? 'rejected' : 'fulfilled')),
     );

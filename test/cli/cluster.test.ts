@@ -38,7 +38,7 @@ async function expectNoStranger(configFile: string): Promise<void> {
   const said: string[] = [];
   const onLog = (line: string): void => void said.push(line);
   await using _ = await testServer({ configFile: own, jetstream: false, onLog });
-  await expect.poll(() => said.join('\n'), { timeout: 10_000 }).toMatch(/Authorization Violation/i);
+  await expect.poll(() => said.join('\n')).toMatch(/Authorization Violation/i);
 }
 
 test('a secured cluster goes on when the leader of the stream is killed under load, and loses nothing', async () => {
@@ -91,7 +91,7 @@ test('a secured cluster goes on when the leader of the stream is killed under lo
   await saveAgent(folder, 'late', 'late.env');
   await running.says('the server goes by it');
   await (await joinAs('late')).close();
-  await expect.poll(() => heard.size, { timeout: 60_000 }).toBe(300);
+  await expect.poll(() => heard.size).toBe(300);
   expect((await streamInfo()).state.messages).toBe(300);
   expect(listener.publicKey).toBe(hearing.publicKey);
   await speaking.close();
@@ -153,4 +153,4 @@ test('an open cluster has its streams on every server before the first agent com
   await bus.close();
   running.signal('SIGINT');
   expect((await running.ended).code).toBe(0);
-}, 120_000);
+});

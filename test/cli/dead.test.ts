@@ -58,7 +58,7 @@ async function giveUp(...payloads: unknown[]): Promise<void> {
   });
   for (const payload of payloads)
     await planner.publish('thread.t1.planner', payload, { meta: { model: 'm' } });
-  await vi.waitFor(() => expect(given).toBe(payloads.length), 20_000);
+  await vi.waitFor(() => expect(given).toBe(payloads.length), 60_000);
 }
 
 test('lists what was given up, shows one, says it again, and then lists it no more', async () => {
@@ -228,7 +228,7 @@ test('where the stream has dropped messages since, it says that it cannot tell, 
   const nats = await connect({ servers: server.url });
   const { streams } = await jetstreamManager(nats);
   await streams.update('THREADS', { duplicate_window: 1e9, max_age: 1e9 });
-  await vi.waitFor(async () => expect((await streams.info('THREADS')).state.messages).toBe(0), 10_000);
+  await vi.waitFor(async () => expect((await streams.info('THREADS')).state.messages).toBe(0), 60_000);
   await streams.update('THREADS', { duplicate_window: 30e9, max_age: 3600e9 });
   await nats.close();
   await session(

@@ -158,7 +158,7 @@ test('a second Ctrl-C ends at once what the first one waits for', async () => {
     const since = performance.now();
     pub.signal('SIGINT');
     expect(await pub.ended).toMatchObject({ code: 130, stdout: '' });
-    expect(performance.now() - since).toBeLessThan(1_000);
+    expect(performance.now() - since).toBeLessThan(3_000); // connecting takes 5 s
   } finally {
     mute.close();
   }

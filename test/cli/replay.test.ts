@@ -188,4 +188,4 @@ test('a command that is killed in the middle goes on where the stream ends, and 
   expect(digest.exec(sent.stdout)?.[1]).toBe(digest.exec(told.stdout)?.[1]);
   const ids = await stored();
   expect(new Set(ids).size).toBe(2_000);
-}, 120_000);
+});

@@ -65,7 +65,7 @@ beforeAll(async () => {
     },
   }).run(swarm);
   for (const topic of ['rain', 'snow']) await planner.publish('thread.t1.planner', topic);
-  await vi.waitFor(() => expect(linesOf(path())).toHaveLength(10), 20_000);
+  await vi.waitFor(() => expect(linesOf(path())).toHaveLength(10), 60_000);
 });
 afterAll(() => server.stop());
 

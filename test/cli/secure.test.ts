@@ -24,7 +24,7 @@ beforeAll(async () => {
   await place.add('braggart', { publish: ['>'] });
   await updateKeyring(place.keyring, (keyring) => withOperator(keyring, 'boss'));
   broker = await place.up('--env', 'boss.env');
-}, 60_000);
+});
 
 afterAll(async () => {
   broker.signal('SIGINT');
@@ -59,7 +59,7 @@ describe('agents of the keyring', () => {
     await using operator = await place.busOf('boss');
     const { config } = await operator.manager.consumers.info('THREADS', 'pair');
     expect(config.filter_subjects).toEqual(['thread.a.>', 'thread.b.>']);
-  }, 60_000);
+  });
 
   test('are told who can give them a durable that they do not have', async () => {
     await using planner = await place.joinAs('planner');
@@ -80,7 +80,7 @@ test('the operator replays into a stream of its own, with its own key', async ()
     code: 0,
     stdout: expect.stringContaining('stream REPLAY holds 1 messages'),
   });
-}, 30_000);
+});
 
 test('the configuration can be read by a person, and names every agent', () => {
   const text = readFileSync(join(place.folder, '.swarm/jetstream/nats-server.conf'), 'utf8');
@@ -147,7 +147,7 @@ describe('as the keyring changes', () => {
     stop();
     await planner.close();
     await braggart.close();
-  }, 60_000);
+  });
 
   test('a keyring that cannot be read, or leaves no operator, changes nothing', async () => {
     const good = readFileSync(place.keyring, 'utf8');
@@ -159,7 +159,7 @@ describe('as the keyring changes', () => {
     await sleep(1_500);
     await using bus = await place.busOf('planner');
     expect(bus.isConnected).toBe(true);
-  }, 30_000);
+  });
 });
 
 test('the name of a keyring says nothing to the server, whatever is in it', async () => {
@@ -177,7 +177,7 @@ test('the name of a keyring says nothing to the server, whatever is in it', asyn
   expect(text).toContain('from the keyring keys\\nmax_payload: 64\\r\\nmax_payload: 64\\n#.json,\n');
   running.signal('SIGINT');
   await running.ended;
-}, 30_000);
+});
 
 test('what a store has stays when it is started with --secure, and when it is started without', async () => {
   const other = new SecuredPlace();
@@ -205,7 +205,7 @@ test('what a store has stays when it is started with --secure, and when it is st
     await running.ended;
   }
   expect(messages).toEqual([1, 2, 3]);
-}, 60_000);
+});
 
 test('it is the operator who runs it', async () => {
   const server = ['--server', await natsServerPath(), '--port', '0', '--no-monitor', '--store', 'other'];
@@ -279,7 +279,7 @@ describe('a keyring that changes', () => {
       code: 0,
     });
     await running.says('the server goes by it');
-    await expect.poll(() => thief.isClosed(), { timeout: 20_000 }).toBe(true);
+    await expect.poll(() => thief.isClosed()).toBe(true);
     await expect(own.clientOf('boss')).rejects.toThrow(/Authorization/i);
     await updateKeyring(own.keyring, (keyring) => withoutAgent(keyring, 'planner'));
     const comesIn = (): Promise<boolean> =>
@@ -287,8 +287,8 @@ describe('a keyring that changes', () => {
         (client) => client.close().then(() => true),
         () => false,
       );
-    await expect.poll(comesIn, { timeout: 20_000 }).toBe(false);
-  }, 60_000);
+    await expect.poll(comesIn).toBe(false);
+  });
 
   test('is followed once what kept the server from it is gone', async () => {
     const { own, running } = await another();
@@ -301,5 +301,5 @@ describe('a keyring that changes', () => {
     rmSync(file, { recursive: true });
     await running.says('the server goes by it');
     await (await own.clientOf('late')).close();
-  }, 60_000);
+  });
 });

@@ -15,7 +15,7 @@ const run = promisify(execFile);
 
 beforeAll(async () => {
   await run(process.execPath, ['scripts/build.mjs', '--if-needed'], { cwd: project });
-}, 120_000);
+});
 
 /** Returns a folder that is a project of somebody's own, with the package installed. */
 function projectOfOnesOwn(): string {
@@ -37,7 +37,7 @@ test('every ts block of every page compiles against the package', async () => {
   }
   expect(blocks).toBeGreaterThan(1);
   expect(await compilerSays(folder)).toBe('');
-}, 60_000);
+});
 
 /** Returns what is wrong with the types of the programs in `folder`. */
 async function compilerSays(folder: string): Promise<string> {
@@ -101,7 +101,7 @@ test('the programs of README.md talk: one publishes and hears itself, one answer
   const cause = records.find(({ leaf }) => leaf === answer?.header.cause);
   expect(cause?.header).toMatchObject({ kind: 'BUS.DELIVER', subject: 'thread.demo-thread.planner' });
   expect((await place.verify()).bad).toBe(0);
-}, 60_000);
+});
 
 test('the programs of docs/testing.md record a log, and test against it', async () => {
   const folder = projectOfOnesOwn();
@@ -133,7 +133,7 @@ test('the programs of docs/testing.md record a log, and test against it', async 
   const failed = await node('--test', 'worker.test.ts');
   const inOneLine = (text: string): string => text.trim().replaceAll(/\s+/g, ' ');
   expect(inOneLine(failed)).toContain(inOneLine(blockOf('docs/testing.md', 'text')));
-}, 60_000);
+});
 
 const tsx = pathToFileURL(join(project, 'node_modules/tsx/dist/esm/index.mjs')).href;
 

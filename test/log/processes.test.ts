@@ -26,11 +26,11 @@ test('three processes that write one log and rotate it lose nothing, and a live 
   expect(codes).toEqual([0, 0, 0]);
   expect(await verifyLog(path)).toMatchObject({ verified: 2_400, bad: 0 });
   expect(closedSegments(path).length).toBeGreaterThan(10);
-  await expect.poll(() => seen.length, { timeout: 5_000 }).toBe(2_400);
+  await expect.poll(() => seen.length).toBe(2_400);
   stop.abort();
   await tail;
   expect(new Set(seen).size).toBe(2_400);
-}, 60_000);
+});
 
 test('reading stops where its signal is aborted, with and without waiting for more', async () => {
   const path = join(temporaryFolder(), 'swarm.jsonl');

@@ -67,7 +67,7 @@ test('what is taken from a tile tree is what tilesBetween says, and a restored t
     }),
     { numRuns: 20 },
   );
-}, 30_000);
+});
 
 test('a tree is restored around 65,536 leaves and makes the tiles of one that never stopped', async () => {
   const whole = TiledLog.of(many);

@@ -33,7 +33,7 @@ async function lived(
     await using swarm = await place.join('worker');
     for (const payload of payloads) await planner.publish('thread.t1.planner', payload);
     await defineAgent({ name: 'worker', ...definition }).run(swarm, { onError: () => undefined });
-    await vi.waitFor(() => expect(isDone(place)).toBe(true), { timeout: 20_000, interval: 50 });
+    await vi.waitFor(() => expect(isDone(place)).toBe(true), { timeout: 60_000, interval: 50 });
     return place;
   });
 }
@@ -222,7 +222,7 @@ test('what is said anew while its handler waits is what the handler is told of',
     };
     await defineAgent({ name: 'worker', on: stopping }).run(swarm);
     await planner.publish('thread.t1.planner', 'go');
-    await vi.waitFor(() => expect(count(place, 'AGENT.STEP')).toBe(1), { timeout: 20_000, interval: 50 });
+    await vi.waitFor(() => expect(count(place, 'AGENT.STEP')).toBe(1), { timeout: 60_000, interval: 50 });
     expect(count(place, 'BUS.PUBLISH')).toBe(4); // one of them twice
     expect(await again(place, { on })).toMatchObject({ publishes: 2, divergences: [] });
   });
@@ -260,7 +260,7 @@ test('a message that the broker refused is refused again', async () => {
     await bus.manager.streams.update('THREADS', { max_msg_size: 1_500 });
     await bus.close();
     await defineAgent({ name: 'worker', on }).run(swarm);
-    await vi.waitFor(() => expect(count(place, 'BUS.PUBLISH')).toBe(3), 20_000);
+    await vi.waitFor(() => expect(count(place, 'BUS.PUBLISH')).toBe(3), 60_000);
     expect(count(place, 'BUS.UNSENT')).toBe(1);
     expect(await again(place, { on })).toMatchObject({ publishes: 2, divergences: [] });
   });
@@ -398,7 +398,7 @@ test('a process that was killed in the middle of a handler breaks off there, and
     const second = startProgram(program, [place.folder, server.url]);
     onTestFinished(() => void second.kill('SIGKILL')); // if it is not gone by then
     await vi.waitFor(() => expect(count(place, 'BUS.PUBLISH')).toBe(3 + 1 + 6), {
-      timeout: 50_000,
+      timeout: 60_000,
       interval: 100,
     });
     second.kill('SIGTERM');

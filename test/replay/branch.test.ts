@@ -65,7 +65,7 @@ beforeAll(async () => {
   await using swarm = await place.join('worker');
   await agentWith(old).run(swarm);
   for (const question of ['rain', 'snow', 'sun']) await planner.publish('thread.t1.planner', question);
-  await vi.waitFor(() => expect(saidIn('t1')).toHaveLength(6), 20_000);
+  await vi.waitFor(() => expect(saidIn('t1')).toHaveLength(6), 60_000);
 });
 afterAll(async () => {
   await server.stop();
@@ -102,7 +102,7 @@ test('from a delivery on, everything is asked anew, with what the agent remember
   await agent.run(swarm);
   await using planner = await place.join('planner');
   await planner.publish('thread.w1.planner', 'wind');
-  await vi.waitFor(() => expect(saidIn('w1')).toHaveLength(4), 20_000);
+  await vi.waitFor(() => expect(saidIn('w1')).toHaveLength(4), 60_000);
   expect(saidIn('w1')[3]).toBe('{"text":"bold write on bold think of wind","questions":3}');
 });
 

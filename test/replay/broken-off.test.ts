@@ -38,7 +38,7 @@ async function killed(ms: number): Promise<void> {
     server.url,
   ]);
   try {
-    await vi.waitFor(() => expect(ofWorker('BUS.PUBLISH').length).toBeGreaterThan(said), 20_000);
+    await vi.waitFor(() => expect(ofWorker('BUS.PUBLISH').length).toBeGreaterThan(said), 60_000);
     await sleep(ms);
   } finally {
     agent.kill('SIGKILL');

@@ -130,7 +130,7 @@ test('a server that is killed in the middle and started again has each message o
   expect(republished.sinkDigest).toBe(republished.digest);
   await using bus = await connectBus({ url: server.url });
   expect(await stored(bus)).toEqual(wanted(recordsOf(path)));
-}, 120_000);
+});
 
 test('what was stopped goes on where the stream ends, and what is there is not sent again', async () => {
   await using server = await testServer();

@@ -84,7 +84,7 @@ beforeAll(async () => {
   await planner.publish('thread.t2.planner', { topic: 'sun' });
   await vi.waitFor(() => {
     expect(place.records().filter(({ header }) => header.subject.endsWith('.worker'))).toHaveLength(3);
-  }, 20_000);
+  }, 60_000);
 });
 afterAll(async () => {
   await server.stop();
@@ -311,7 +311,7 @@ test('two messages on one subject that are said otherwise are two divergences, w
     await using swarm = await apart.join('worker');
     await defineAgent({ name: 'worker', on: { 'thread.*.boss': saying('') } }).run(swarm);
     await boss.publish('thread.t9.boss', 'go');
-    await vi.waitFor(() => expect(apart.records()).toHaveLength(6), 20_000);
+    await vi.waitFor(() => expect(apart.records()).toHaveLength(6), 60_000);
   }
   const { keyring } = await loadKeyring(apart.keyring);
   const changed = defineAgent({ name: 'worker', on: { 'thread.*.boss': saying('!') } });

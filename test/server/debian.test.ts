@@ -154,5 +154,5 @@ describe.skipIf(!(await canMakeArchives()))("a nats-server from Debian's package
     for (const name of await readdir(cache)) await utimes(join(cache, name), twoHoursAgo, twoHoursAgo);
     expect(await findNatsServer(options)).toMatchObject({ version: '2.10.99' });
     expect(await readdir(cache)).toEqual(['.gitignore', '2.10.99']);
-  }, 120_000);
+  });
 });

@@ -13,7 +13,7 @@ const project = join(import.meta.dirname, '../..');
 
 beforeAll(async () => {
   await run(process.execPath, ['scripts/build.mjs', '--if-needed'], { cwd: project });
-}, 120_000);
+});
 
 test('can-swarm/verify verifies a log, and loads nothing that could reach a network', async () => {
   const key = SigningKey.generate();

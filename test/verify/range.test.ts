@@ -181,7 +181,7 @@ describe('threads', () => {
       for await (const batch of examiners.examine(fd, 0, size)) said.take(batch);
       expect(said.all).toEqual(whole);
     }
-  }, 60_000);
+  });
 
   test('make the same report of a large log', async () => {
     const path = await largeLog(18);
@@ -193,7 +193,7 @@ describe('threads', () => {
       'payload-mismatch',
     ]);
     expect(await verifyLog(path, { jobs: 2 })).toEqual(report);
-  }, 60_000);
+  });
 
   test('that die are an exception, never an answer', async () => {
     await using examiners = new Examiners(options, 1e9, 2);
