@@ -90,6 +90,7 @@ async function kill(server: NatsServer): Promise<void> {
 }
 
 const stalledFor = (seconds: number): Fault => ({
+  refuses: ['BUS_UNCONFIRMED'], // a machine too busy to find in time what was sent: docs/architecture.md
   strike: async ({ server, swarm }) => {
     server.kill('SIGSTOP');
     await sleep(seconds * 1_000);
