@@ -90,12 +90,13 @@ async function kill(server: NatsServer): Promise<void> {
 }
 
 const stalledFor = (seconds: number): Fault => ({
+  pauseMs,
   refuses: ['BUS_UNCONFIRMED'], // a machine too busy to find in time what was sent: docs/architecture.md
   strike: async ({ server, swarm }) => {
     server.kill('SIGSTOP');
     await sleep(seconds * 1_000);
     server.kill('SIGCONT');
-    await swarm.says(500);
+    await swarm.says(300);
   },
 });
 
